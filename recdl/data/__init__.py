@@ -1,0 +1,1 @@
+"""Floor 2: events, vocabularies, preparation, splits, histories, sampling and batches."""

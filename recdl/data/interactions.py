@@ -1,0 +1,128 @@
+"""The encoded log: flat arrays grouped by user and sorted by time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from recdl.errors import DataError, RecordError
+
+_ARRAYS = {"offsets": np.int64, "items": np.int32, "behaviors": np.int8, "timestamps": np.int64}
+_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """An event log, encoded: the events of user `u` are at `offsets[u]` to `offsets[u + 1]` of the flat arrays.
+
+    Attributes:
+        offsets: (n_users + 1,) int64, rising from 0 to n_events.
+        items: (n_events,) int32, item indices in [0, n_items).
+        behaviors: (n_events,) int8, positions in `behavior_names`.
+        timestamps: (n_events,) int64, microseconds since 1970-01-01 UTC, never falling within a user.
+        n_items: Size of the catalogue.
+        behavior_names: The behaviours, in the order of the funnel (the least committed first).
+
+    The arrays may be memory-mapped; nothing here holds a copy of them. The invariants are checked once, when made.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int32]
+    behaviors: npt.NDArray[np.int8]
+    timestamps: npt.NDArray[np.int64]
+    n_items: int
+    behavior_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name, dtype in _ARRAYS.items():
+            array = getattr(self, name)
+            assert array.dtype == dtype and array.ndim == 1, f"{name} must be a flat array of {np.dtype(dtype)}"
+        n = len(self.items)
+        assert len(self.behaviors) == len(self.timestamps) == n, "items, behaviors and timestamps differ in length"
+        assert len(self.offsets) and self.offsets[0] == 0 and self.offsets[-1] == n, "offsets must span the events"
+        assert (np.diff(self.offsets) >= 0).all(), "offsets must not fall"
+        for start in range(0, n, _BLOCK):
+            self._check_block(start, min(start + _BLOCK, n))
+
+    def _check_block(self, start: int, end: int) -> None:
+        items, behaviors = self.items[start:end], self.behaviors[start:end]
+        assert items.min() >= 0 and items.max() < self.n_items, "an item index lies outside the catalogue"
+        assert behaviors.min() >= 0 and behaviors.max() < len(self.behavior_names), "an unnamed behavior"
+        times = self.timestamps[max(start - 1, 0) : end]
+        falls = np.flatnonzero(np.diff(times) < 0) + max(start - 1, 0) + 1
+        firsts = self.offsets[np.minimum(np.searchsorted(self.offsets, falls), len(self.offsets) - 1)]
+        assert (firsts == falls).all(), "timestamps fall within a user"
+
+    @property
+    def n_users(self) -> int:
+        """Number of users, with or without events."""
+        return len(self.offsets) - 1
+
+    @property
+    def n_events(self) -> int:
+        """Number of events."""
+        return len(self.items)
+
+    @cached_property
+    def users(self) -> npt.NDArray[np.int32]:
+        """(n_events,) int32, the user index of each event."""
+        return np.repeat(np.arange(self.n_users, dtype=np.int32), np.diff(self.offsets))
+
+    def behavior_codes(self, names: Sequence[str]) -> npt.NDArray[np.int8]:
+        """Return the codes of the named behaviours.
+
+        Raises:
+            DataError: If the log has no behaviour of that name.
+        """
+        for name in names:
+            if name not in self.behavior_names:
+                raise DataError(f"the log has no behavior {name!r}; it has {', '.join(self.behavior_names)}")
+        return np.array([self.behavior_names.index(name) for name in names], np.int8)
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> "Interactions":
+        """Return the events where `mask` (n_events,) is true; users, items and behaviours keep their indices."""
+        counts = np.zeros(self.n_events + 1, np.int64)
+        np.cumsum(mask, out=counts[1:])
+        return Interactions(
+            offsets=counts[self.offsets],
+            items=np.asarray(self.items[mask]),
+            behaviors=np.asarray(self.behaviors[mask]),
+            timestamps=np.asarray(self.timestamps[mask]),
+            n_items=self.n_items,
+            behavior_names=self.behavior_names,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write one `.npy` file an array into `folder`."""
+        for name in _ARRAYS:
+            np.save(folder / f"{name}.npy", getattr(self, name))
+
+    @classmethod
+    def load(cls, folder: Path, *, n_items: int, behavior_names: tuple[str, ...]) -> Self:
+        """Memory-map what `save` wrote.
+
+        Raises:
+            RecordError: If a file is missing, cut short, or not what it should be.
+        """
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for name in _ARRAYS:
+            path = folder / f"{name}.npy"
+            try:
+                arrays[name] = _map(path)
+            except (OSError, ValueError) as error:
+                raise RecordError(
+                    f"{path} is missing or damaged ({error}); delete {folder}, prepare again"
+                ) from error
+        try:
+            return cls(**arrays, n_items=n_items, behavior_names=behavior_names)
+        except AssertionError as error:
+            raise RecordError(f"{folder} is damaged ({error}); delete it and prepare the log again") from error
+
+
+def _map(path: Path) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array

@@ -1,0 +1,121 @@
+"""Whom to score, what is known of them at that moment, and what they did next."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recdl.data.interactions import Interactions
+from recdl.data.vocabulary import UNKNOWN
+
+
+def ragged_positions(starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Concatenate the ranges [starts[i], ends[i]) into one int64 array of positions."""
+    lengths = ends - starts
+    firsts = np.cumsum(lengths) - lengths
+    positions: npt.NDArray[np.int64] = np.arange(lengths.sum(), dtype=np.int64)
+    positions += np.repeat(starts - firsts, lengths)
+    return positions
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """Users (or unknown visitors), each with the history known at the moment of the query.
+
+    The history of query `q` is positions `starts[q]` to `ends[q]` of the flat arrays, oldest event first. The flat
+    arrays are shared with the log (and may be memory-mapped): a query costs two integers, however long its history.
+
+    Attributes:
+        users: (n_queries,) int32, user index, or `UNKNOWN` (-1) for a visitor the model was not trained on.
+        starts: (n_queries,) int64.
+        ends: (n_queries,) int64, `ends >= starts`; an empty history is allowed.
+        items: flat int32; `UNKNOWN` never occurs: unknown items are left out when a history is made.
+        behaviors: flat int8.
+        timestamps: flat int64, microseconds since 1970-01-01 UTC.
+    """
+
+    users: npt.NDArray[np.int32]
+    starts: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int32]
+    behaviors: npt.NDArray[np.int8]
+    timestamps: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        assert len(self.users) == len(self.starts) == len(self.ends), "users, starts and ends differ in length"
+        assert self.users.dtype == np.int32 and (self.users >= UNKNOWN).all(), "a user index is below -1"
+        assert (self.starts <= self.ends).all(), "a history ends before it starts"
+        assert not len(self.ends) or (self.starts.min() >= 0 and self.ends.max() <= len(self.items)), (
+            "a history lies outside the events"
+        )
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def __getitem__(self, rows: slice | npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> "Queries":
+        return Queries(
+            self.users[rows], self.starts[rows], self.ends[rows], self.items, self.behaviors, self.timestamps
+        )
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(n_queries,) int64, events in each history."""
+        return self.ends - self.starts
+
+    def history_items(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """Return every history as (query row, item) pairs: int64 rows, not falling, and int32 item indices."""
+        rows = np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
+        return rows, np.asarray(self.items[ragged_positions(self.starts, self.ends)])
+
+    @classmethod
+    def at_end(cls, log: Interactions, users: npt.NDArray[np.int32] | None = None) -> "Queries":
+        """Ask for `users` (all by default) with everything `log` holds of them as history."""
+        chosen = np.arange(log.n_users, dtype=np.int32) if users is None else users
+        assert (chosen >= 0).all(), "an unknown user has no history in the log"
+        return cls(chosen, log.offsets[chosen], log.offsets[chosen + 1], log.items, log.behaviors, log.timestamps)
+
+    @classmethod
+    def anonymous(
+        cls, histories: Sequence[Sequence[int]], behaviors: Sequence[Sequence[int]] | None = None
+    ) -> "Queries":
+        """Ask for unknown visitors with the given item histories (oldest first), all events at time 0."""
+        lengths = np.array([len(history) for history in histories], np.int64)
+        ends = np.cumsum(lengths)
+        items = np.array([item for history in histories for item in history], np.int32)
+        codes = np.zeros(len(items), np.int8)
+        if behaviors is not None:
+            codes[:] = [code for history in behaviors for code in history]
+        users = np.full(len(lengths), UNKNOWN, np.int32)
+        return cls(users, ends - lengths, ends, items, codes, np.zeros(len(items), np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class QuerySet:
+    """Queries and, for each, the distinct items that answer it.
+
+    Attributes:
+        queries: n queries.
+        target_offsets: (n + 1,) int64; the answers to query `q` are at `target_offsets[q]` to `[q + 1]`.
+        target_items: flat int32 item indices; at least one a query, none twice in a query, rising within a query.
+    """
+
+    queries: Queries
+    target_offsets: npt.NDArray[np.int64]
+    target_items: npt.NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        assert len(self.target_offsets) == len(self.queries) + 1, "one range of targets a query"
+        assert self.target_offsets[0] == 0 and self.target_offsets[-1] == len(self.target_items)
+        assert (np.diff(self.target_offsets) > 0).all(), "a query without target"
+        rises = np.diff(self.target_items) > 0
+        rises[self.target_offsets[1:-1] - 1] = True
+        assert rises.all(), "the targets of a query must be distinct and rising"
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    @property
+    def target_counts(self) -> npt.NDArray[np.int64]:
+        """(n,) int64, targets of each query, at least 1."""
+        return np.diff(self.target_offsets)

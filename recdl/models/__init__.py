@@ -1,0 +1,1 @@
+"""Floor 3: the Recommender protocol, ranking, the baselines and the networks."""

@@ -1,0 +1,61 @@
+"""What every model is to the rest of recdl: something that fits a log and scores queries."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from recdl.data.interactions import Interactions
+from recdl.data.queries import Queries, QuerySet
+
+State = Mapping[str, npt.NDArray[Any]]
+"""What a fitted model learned, as named arrays: what a bundle stores."""
+
+
+@dataclass(frozen=True, eq=False)
+class RankingTask:
+    """What is to be ranked, for whom, and by which rules; the same for every model.
+
+    Attributes:
+        query_set: The queries and their targets.
+        candidates: (n_items,) bool, items that may be recommended. A target that is no candidate is a miss.
+        exclude_history: Whether the items of a query's own history are taken out of its candidates.
+    """
+
+    query_set: QuerySet
+    candidates: npt.NDArray[np.bool_]
+    exclude_history: bool
+
+
+@runtime_checkable
+class Recommender(Protocol):
+    """A model. Hyperparameters are given to `__init__`, sizes are read from the data in `fit`."""
+
+    def fit(self, train: Interactions, validation: RankingTask | None = None) -> Self:
+        """Learn from `train`; `validation` may only decide when to stop and which epoch to keep.
+
+        Raises:
+            DataError: If the log cannot be learned from (no events, say).
+        """
+        ...
+
+    def score(self, queries: Queries) -> npt.NDArray[np.float32]:
+        """Return (n_queries, n_items) float32 scores, the higher the better, all finite.
+
+        Neither the batch a query is scored in nor anything after its history changes its scores.
+        """
+        ...
+
+    def get_state(self) -> State:
+        """Return everything `fit` learned, so that `set_state` on an equal, unfitted model gives equal scores."""
+        ...
+
+    def set_state(self, state: State) -> Self:
+        """Take over what another model of the same hyperparameters learned.
+
+        Raises:
+            RecordError: If an array is missing or of the wrong shape.
+        """
+        ...

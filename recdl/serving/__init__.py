@@ -1,0 +1,1 @@
+"""Floor 6: bundles and recommendations from them."""
