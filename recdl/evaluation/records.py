@@ -1,0 +1,375 @@
+"""The folder a run leaves: what was run, on what, what came out, and what the model learned."""
+
+import json
+import math
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from yaml import YAMLError
+
+from recdl.errors import ConfigError, RecordError
+from recdl.evaluation import provenance
+from recdl.models.protocol import State
+from recdl.storage import whole_file, write_json, write_text
+
+if TYPE_CHECKING:
+    from recdl.evaluation.evaluate import Evaluation
+
+FORMAT_VERSION = 1
+"""Version of the folder's layout. It rises when an earlier recdl could no longer read it."""
+
+_STARTED, _RECORD, _CONFIG = "started.json", "record.json", "config.yaml"
+_METRICS, _INTERVALS, _SPLIT, _CURVE = "metrics.json", "intervals.json", "split.json", "learning_curve.json"
+_STATE = Path("model", "state.safetensors")
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """Something that figures depend on: a log, a split or an evaluation protocol.
+
+    Attributes:
+        name: What people call it ("tmall", "temporal", "full").
+        fingerprint: Equal exactly where the thing itself is equal.
+        settings: What to show of it, as JSON can say it (sizes, fractions, cutoffs); not part of the identity.
+    """
+
+    name: str
+    fingerprint: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunIdentity:
+    """What a run is a run of. Runs that agree in all but `model` and `seed` may be compared."""
+
+    model: str
+    seed: int
+    data: Ingredient
+    split: Ingredient
+    protocol: Ingredient
+    metric_version: int | str
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """A finished run.
+
+    Attributes:
+        folder: Where it lies.
+        record: Run id, identity, library versions, hardware, command line, git state, times (`record.json`).
+        metrics: Flat: "test/ndcg@10", "validation/ndcg@10", "time/fit_seconds", "model/n_parameters", ...
+        config: The resolved config.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    metrics: dict[str, float]
+    config: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open the record of a finished run.
+
+        Raises:
+            RecordError: If there is no run at `folder`, it was cut off, is damaged, or a later recdl wrote it.
+        """
+        if not folder.is_dir():
+            raise RecordError(f"there is no run at {folder}: no such folder")
+        if not (folder / _RECORD).is_file():
+            if not (folder / _STARTED).is_file():
+                raise RecordError(f"{folder} is not the folder of a run: it holds no {_RECORD}")
+            raise RecordError(
+                f"the run in {folder} was cut off, or is still going: it has a {_STARTED} but no {_RECORD}; "
+                f"wait for it, or run it again with run_dir={folder} overwrite=true"
+            )
+        record = _read_mapping(folder / _RECORD)
+        if record.get("format_version") != FORMAT_VERSION:
+            raise RecordError(
+                f"{folder / _RECORD} has format version {record.get('format_version')!r}, but this recdl reads "
+                f"version {FORMAT_VERSION}; open it with the recdl that wrote it"
+            )
+        return cls(folder, record, _read_mapping(folder / _METRICS), _read_config(folder / _CONFIG))
+
+    @property
+    def identity(self) -> RunIdentity:
+        """What the run is a run of."""
+        try:
+            known = self.record["identity"]
+            parts = {name: Ingredient(**known[name]) for name in ("data", "split", "protocol")}
+            return RunIdentity(**{**known, **parts})
+        except (KeyError, TypeError) as error:
+            raise RecordError(
+                f"{self.folder / _RECORD} is damaged: its identity is incomplete ({error})"
+            ) from error
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Confidence interval of each metric that has one."""
+        return {name: (low, high) for name, (low, high) in _read_mapping(self.folder / _INTERVALS).items()}
+
+    @property
+    def split_report(self) -> dict[str, Any]:
+        """What the split's parts hold, whom they leave cold and what they leak."""
+        return _read_mapping(self.folder / _SPLIT)
+
+    @property
+    def learning_curve(self) -> list[dict[str, Any]]:
+        """One mapping an epoch; empty for a model that learns in one go."""
+        curve: list[dict[str, Any]] = _read_json(self.folder / _CURVE)
+        return curve
+
+    def per_query(self, part: str = "test") -> pd.DataFrame:
+        """Return one row a query of `part` ("test" or "validation"), metrics in float32.
+
+        Raises:
+            RecordError: If the table is missing or damaged.
+        """
+        path = self.folder / "per_query" / f"{part}.parquet"
+        try:
+            return pd.read_parquet(path, engine="pyarrow")
+        except (OSError, pa.ArrowException, ValueError) as error:
+            raise RecordError(f"{path} is missing or damaged ({error}); run it again") from error
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """Return what the model learned.
+
+        Raises:
+            RecordError: If the file is missing or damaged.
+        """
+        path = self.folder / _STATE
+        try:
+            arrays: dict[str, npt.NDArray[Any]] = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise RecordError(f"{path} is missing or damaged ({error}); run it again") from error
+        return arrays
+
+
+def check_run_folder(folder: Path, *, overwrite: bool = False) -> None:
+    """Check that a run may start in `folder`: it is new, empty, or an earlier run that may be overwritten.
+
+    Raises:
+        ConfigError: If something else lies there, or a run that `overwrite` does not release.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ConfigError(f"run_dir={folder} is a file; choose another run_dir")
+    if not any(folder.iterdir()):
+        return
+    if not (folder / _STARTED).is_file():
+        raise ConfigError(f"run_dir={folder} holds files that are no recdl run; choose another run_dir")
+    if not overwrite:
+        state = "holds a finished run" if (folder / _RECORD).is_file() else "holds a run that did not finish (yet)"
+        raise ConfigError(
+            f"run_dir={folder} {state}; choose another run_dir, or give overwrite=true to replace it"
+        )
+
+
+class RunWriter:
+    """Fills the folder of a run that is under way. `start` makes one."""
+
+    def __init__(self, folder: Path, started: dict[str, Any]) -> None:
+        self.folder = folder
+        self._started = started
+        self._clock = time.monotonic()
+        self._metrics: dict[str, float] = {}
+        self._intervals: dict[str, list[float]] = {}
+
+    @classmethod
+    def start(
+        cls, folder: Path, *, config: Mapping[str, Any], identity: RunIdentity, overwrite: bool = False
+    ) -> Self:
+        """Take `folder` for a run and write down what is about to be run.
+
+        An earlier run is removed only once the new one has started; `config` holds plain, resolved values.
+
+        Raises:
+            ConfigError: If `folder` is taken, be it by a process that is starting a run in it at this moment.
+        """
+        check_run_folder(folder, overwrite=overwrite)
+        text = OmegaConf.to_yaml(OmegaConf.create(_plain(config)))
+        started = {
+            "format_version": FORMAT_VERSION,
+            "run_id": uuid.uuid4().hex,
+            "identity": _plain(identity),
+            "command": provenance.command_line(),
+            "git": provenance.git_state(Path.cwd()),
+            "versions": provenance.versions(),
+            "started": _now(),
+        }
+        earlier = _set_aside(folder) if overwrite else None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _create(folder / _STARTED, started)
+            write_text(folder / _CONFIG, text)
+        except BaseException:
+            _put_back(earlier, folder, run_id=started["run_id"])
+            raise
+        if earlier is not None:
+            shutil.rmtree(earlier)
+        return cls(folder, started)
+
+    def write_evaluation(self, part: str, evaluation: "Evaluation") -> None:
+        """Write the metrics, intervals and per-query results of one part ("test" or "validation")."""
+        self._check_folder()
+        self._metrics |= {f"{part}/{name}": _number(name, value) for name, value in evaluation.metrics.items()}
+        self._intervals |= {
+            f"{part}/{name}": [_number(name, end) for end in ends] for name, ends in evaluation.intervals.items()
+        }
+        table = evaluation.per_query
+        narrow = {name: np.float32 for name in table.columns if table[name].dtype == np.float64}
+        with whole_file(self.folder / "per_query" / f"{part}.parquet") as temporary:
+            table.astype(narrow).to_parquet(temporary, engine="pyarrow", compression="zstd", index=False)
+
+    def write_state(self, state: State) -> None:
+        """Write what the model learned, of any dtype but text and objects; an empty mapping is a state too."""
+        self._check_folder()
+        # Not np.ascontiguousarray, which would make a scalar a row.
+        arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
+        with whole_file(self.folder / _STATE) as temporary:
+            save_file(arrays, temporary)
+        self._metrics["model/n_parameters"] = sum(a.size for a in arrays.values() if a.dtype.kind == "f")
+        self._metrics["model/state_bytes"] = sum(a.nbytes for a in arrays.values())
+
+    def write_split_report(self, report: Mapping[str, Any]) -> None:
+        """Write what the split's parts hold and leak."""
+        self._check_folder()
+        write_json(self.folder / _SPLIT, _plain(report))
+
+    def finish(
+        self,
+        *,
+        fit_seconds: float,
+        learning_curve: Sequence[Mapping[str, Any]] = (),
+        metrics: Mapping[str, float] | None = None,
+    ) -> RunRecord:
+        """Write the rest, `record.json` last of all, and open the record.
+
+        Args:
+            fit_seconds: Wall time of `fit`.
+            learning_curve: One mapping an epoch.
+            metrics: Further figures for `metrics.json`, such as "time/test_seconds".
+        """
+        self._check_folder()
+        wall_seconds = time.monotonic() - self._clock
+        self._metrics |= {"time/fit_seconds": float(fit_seconds), "time/wall_seconds": wall_seconds}
+        self._metrics |= {name: _number(name, value) for name, value in (metrics or {}).items()}
+        write_json(self.folder / _METRICS, self._metrics)
+        write_json(self.folder / _INTERVALS, self._intervals)
+        write_json(self.folder / _CURVE, _plain(list(learning_curve)))
+        if not (self.folder / _SPLIT).exists():
+            write_json(self.folder / _SPLIT, {})
+        finished = {
+            "hardware": provenance.hardware(),
+            "peak_memory": provenance.peak_memory(),
+            "wall_seconds": wall_seconds,
+            "finished": _now(),
+        }
+        self._check_folder()
+        write_json(self.folder / _RECORD, self._started | finished)
+        return RunRecord.open(self.folder)
+
+    def _check_folder(self) -> None:
+        """Refuse to write into a folder that another run has taken over since: the record would mix two runs."""
+        try:
+            run_id = _read_mapping(self.folder / _STARTED).get("run_id")
+        except RecordError:
+            run_id = None
+        if run_id != self._started["run_id"]:
+            raise RecordError(f"{self.folder} was removed or taken over by another run; this run cannot go on")
+
+
+def _create(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file that must not be there yet: of two processes only one succeeds."""
+    try:
+        with path.open("x", encoding="utf-8") as opened:
+            opened.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    except FileExistsError:
+        raise ConfigError(f"another run is being started in {path.parent}; choose another run_dir") from None
+
+
+def _set_aside(folder: Path) -> Path | None:
+    if not (folder / _STARTED).exists():
+        return None
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.replaced")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    return aside
+
+
+def _put_back(earlier: Path | None, folder: Path, *, run_id: str) -> None:
+    """Undo a start that failed: take away what it made (never another process's) and restore the earlier run."""
+    try:
+        ours = _read_mapping(folder / _STARTED).get("run_id") == run_id
+    except RecordError:
+        ours = False
+    if ours:
+        shutil.rmtree(folder, ignore_errors=True)
+    if earlier is not None and not (folder / _STARTED).exists():
+        if folder.is_dir():
+            folder.rmdir()
+        earlier.rename(folder)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _number(name: str, value: Any) -> float:
+    number = value.item() if isinstance(value, np.generic) else value
+    assert math.isfinite(number), f"{name} is {number}: not a figure to record"
+    return int(number) if isinstance(number, int) else float(number)
+
+
+def _plain(value: Any) -> Any:
+    """Return `value` as JSON can say it; NaN and infinity (a diverged loss) become null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path} is missing or damaged ({error}); run it again") from error
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    value = _read_json(path)
+    if not isinstance(value, dict):
+        raise RecordError(f"{path} is damaged: it holds no mapping; run it again")
+    return value
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise RecordError(f"{path} is missing or damaged ({error}); run it again") from error
+    if not isinstance(config, dict):
+        raise RecordError(f"{path} is damaged: it holds no mapping; run it again")
+    return {str(key): value for key, value in config.items()}
