@@ -1,0 +1,305 @@
+"""The one door from YAML to objects: compose a configuration, check all of it, then construct what it names.
+
+Three guards stand at the door. A misspelt key is an error; a `_target_` must be a public class of recdl that its
+group may hold, since instantiating executes code; every value must be of the type that the target's signature asks
+for. Nothing here imports a model, torch or a database before a configuration asks for it.
+"""
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from recdl.errors import ConfigError, RecdlError
+from recdl.signatures import annotations, checked_settings, no_such_setting, parameters, typed_arguments
+
+_INSTALLED = Path(__file__).parent / "configs"
+CONFIGS: Path = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).resolve().parent.parent / "configs"
+"""The folder of the YAML files: inside the package when installed as a wheel, beside it in a checkout."""
+
+Node = dict[str, Any]
+"""A group's part of a configuration: `_target_` and the target's parameters."""
+
+_MODULES = {
+    "data": ("recdl.data.sources", "recdl.data.shop"),
+    "split": ("recdl.data.splits",),
+    "model": ("recdl.models", "recdl.training"),
+    "trainer": ("recdl.training",),
+    "tracking": ("recdl.training",),
+    "evaluation": ("recdl.evaluation.protocol",),
+}
+_METHODS = {"model": ("fit", "score", "get_state", "set_state"), "split": ("split",)}
+_EXTRAS = {"model": ("trainer", "seed"), "trainer": ("folder", "tracking")}
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    data_root: str
+    progress: bool
+
+
+class PrepareSettings(_Settings):
+    """What `prepare` is told."""
+
+    prepared_root: str
+    data: Node
+
+
+class _RunSettings(PrepareSettings):
+    split: Node
+    trainer: Node
+    tracking: Node | None
+    evaluation: Node
+    seed: int = Field(ge=0, lt=2**32)
+    run_dir: str | None
+    overwrite: bool
+
+
+class TrainSettings(_RunSettings):
+    """What `train` is told."""
+
+    model: Node
+
+
+class BenchmarkSettings(_RunSettings):
+    """What `benchmark` is told."""
+
+    models: tuple[str, ...] = Field(min_length=1)
+
+
+class EvaluateSettings(_Settings):
+    """What `evaluate` is told."""
+
+    run: str
+    evaluation: Node
+    prepared: str | None
+    run_dir: str | None
+    overwrite: bool
+
+
+class CompareSettings(_Settings):
+    """What `compare` is told."""
+
+    runs: tuple[str, ...] = Field(min_length=1)
+    reference: str | None
+    metrics: tuple[str, ...] | None
+    output: str | None
+
+
+class ExportSettings(_Settings):
+    """What `export` is told."""
+
+    run: str
+    bundle: str | None
+    prepared: str | None
+    overwrite: bool
+
+
+class RecommendSettings(_Settings):
+    """What `recommend` is told."""
+
+    bundle: str
+    users: tuple[str, ...] | str | None
+    histories: str | None
+    prepared: str | None
+    k: int = Field(ge=1)
+    exclude_history: bool
+    output: str | None
+
+
+SCHEMAS: dict[str, type[_Settings]] = {
+    "prepare": PrepareSettings,
+    "train": TrainSettings,
+    "benchmark": BenchmarkSettings,
+    "evaluate": EvaluateSettings,
+    "compare": CompareSettings,
+    "export": ExportSettings,
+    "recommend": RecommendSettings,
+}
+"""What each verb may be told, by the name of its YAML file."""
+
+
+def compose(name: str, overrides: Sequence[str] = (), *, folders: Sequence[Path] = ()) -> dict[str, Any]:
+    """Compose `configs/<name>.yaml` with Hydra overrides, resolve it and check all of it.
+
+    Args:
+        name: A verb: train, prepare, compare, ...
+        overrides: As on the command line: `["model=lstm", "model.learning_rate=0.01"]`.
+        folders: Folders of the user's own YAML files, searched beside `CONFIGS`.
+
+    Raises:
+        ConfigError: If an override, a key, a value or a target cannot be what it should be; it names the key.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    searched = [f"hydra.searchpath=[{','.join(f'file://{folder.resolve()}' for folder in folders)}]"]
+    try:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            composed = hydra_compose(name, [*overrides, *(searched if folders else [])])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(str(error)) from error
+    return resolve(name, composed)
+
+
+def resolve(name: str, composed: Any) -> dict[str, Any]:
+    """Return what Hydra composed for a verb as plain, checked values: every interpolation resolved.
+
+    Raises:
+        ConfigError: As `compose` does.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+    try:
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key}: must be given: {error.full_key}=...") from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+    assert isinstance(plain, dict), "a verb's configuration is a mapping"
+    config = {str(key): value for key, value in plain.items() if key != "hydra"}
+    checked_settings(SCHEMAS[name], config)
+    for group in _MODULES:
+        if config.get(group) is not None:
+            check(config[group], group=group)
+    return config
+
+
+def check(node: Mapping[str, Any], *, group: str) -> None:
+    """Check everything about a group's node but what only its target's constructor knows.
+
+    Raises:
+        ConfigError: If the target is not allowed, a key unknown or missing, or a value of the wrong type.
+    """
+    _plan(node, group=group, key=group)
+
+
+def build(node: Mapping[str, Any], *, group: str, extras: Mapping[str, Any] | None = None) -> Any:
+    """Check a group's node, then construct what it names.
+
+    Args:
+        node: `_target_` and the target's parameters.
+        group: data, split, model, trainer, tracking or evaluation.
+        extras: What the run and not the YAML file decides (a seed, a folder), passed where the signature asks.
+
+    Raises:
+        ConfigError: As `check` does, and if the target refuses a value.
+    """
+    plan = _plan(node, group=group, key=group)
+    asked = parameters(plan.target)
+    return plan.construct({name: value for name, value in (extras or {}).items() if name in asked})
+
+
+def build_model(node: Mapping[str, Any], *, extras: Mapping[str, Any] | None = None) -> Any:
+    """Construct a recommender, unfitted, from its node: see `build`."""
+    return build(node, group="model", extras=extras)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be constructed, all of it checked."""
+
+    target: type
+    arguments: dict[str, Any]
+    nested: "dict[str, _Plan]"
+    partial: bool
+    key: str
+
+    def construct(self, extras: Mapping[str, Any]) -> Any:
+        arguments = (
+            self.arguments | {name: plan.construct({}) for name, plan in self.nested.items()} | dict(extras)
+        )
+        make: Callable[..., Any] = functools.partial(self.target, **arguments)
+        try:
+            return make if self.partial else make()
+        except (RecdlError, ValueError, AssertionError) as error:
+            named = str(error).startswith(f"{self.key}.")
+            raise ConfigError(str(error) if named else f"{self.key}: {error}") from error
+
+
+def _plan(node: Mapping[str, Any], *, group: str, key: str) -> _Plan:
+    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+        raise ConfigError(f"{key}: expected a mapping with the name of a class as `_target_`, got {node!r}")
+    root = key == group
+    given = {str(name): value for name, value in node.items() if name not in ("_target_", "_partial_")}
+    for name in given:
+        if name.startswith("_"):
+            raise ConfigError(f"{key}.{name}: is not allowed in a configuration of recdl")
+    partial = node.get("_partial_", False)
+    if (partial and (root or group != "model")) or not isinstance(partial, bool):
+        raise ConfigError(f"{key}._partial_: is true or false, and only allowed for a part of a model")
+    target = _target(node["_target_"], group=group, key=key, root=root)
+    known = parameters(target)
+    extras = _EXTRAS.get(group, ()) if root else ()
+    for name in given:
+        if name in extras:
+            raise ConfigError(f"{key}.{name}: is set by the run, not by the {group}'s own settings")
+        if name not in known:
+            raise ConfigError(no_such_setting(f"{key}.{name}", set(known) - set(extras)))
+    parts = {name: value for name, value in given.items() if isinstance(value, Mapping) and "_target_" in value}
+    nested = {name: _plan(value, group=group, key=f"{key}.{name}") for name, value in parts.items()}
+    for name, plan in nested.items():
+        _check_part(plan, annotations(target).get(name, Any))
+    plain = {name: value for name, value in given.items() if name not in nested}
+    for name, value in plain.items():
+        _refuse_targets(value, key=f"{key}.{name}")
+    required = [
+        name
+        for name, parameter in known.items()
+        if parameter.default is inspect.Parameter.empty
+        and name not in nested
+        and name not in extras
+        and not partial
+    ]
+    return _Plan(target, typed_arguments(target, plain, required=required, key=key), nested, partial, key)
+
+
+def _target(path: str, *, group: str, key: str, root: bool) -> type:
+    """Return the class at `path`, if the group may hold it; only modules of the group's own are ever imported."""
+    module_name, _, name = path.rpartition(".")
+    allowed = _MODULES[group]
+    refusal = ConfigError(
+        f"{key}._target_: {path!r} is not allowed here: only public classes defined in {' or '.join(allowed)} are"
+    )
+    inside = any(module_name == module or module_name.startswith(f"{module}.") for module in allowed)
+    if not inside or any(part.startswith("_") for part in path.split(".")):
+        raise refusal
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if module_name == missing or module_name.startswith(f"{missing}."):
+            raise ConfigError(f"{key}._target_: {path!r} does not exist: there is no module {missing}") from error
+        raise ConfigError(f"{key}._target_: {path!r} needs the package {missing!r}; pip install it") from error
+    found = getattr(module, name, None)
+    if not inspect.isclass(found) or found.__module__ != module_name:
+        raise refusal
+    if root and not all(callable(getattr(found, method, None)) for method in _METHODS.get(group, ())):
+        raise ConfigError(f"{key}._target_: {path!r} is no {group}: it lacks {', '.join(_METHODS[group])}")
+    return found
+
+
+def _check_part(plan: _Plan, expected: Any) -> None:
+    if inspect.isclass(expected) and not (plan.partial or issubclass(plan.target, expected)):
+        raise ConfigError(f"{plan.key}: expected a {expected.__name__}, got a {plan.target.__name__}")
+
+
+def _refuse_targets(value: Any, *, key: str) -> None:
+    """Refuse a `_target_` where nothing is constructed: it is a mistake, or a try at the door."""
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            raise ConfigError(f"{key}._target_: nothing is constructed here; remove it")
+        for name, inner in value.items():
+            _refuse_targets(inner, key=f"{key}.{name}")
+    elif isinstance(value, list):
+        for position, inner in enumerate(value):
+            _refuse_targets(inner, key=f"{key}[{position}]")
