@@ -1,0 +1,219 @@
+"""How a neural recommender is fitted: Lightning's Trainer, stopped and kept by a ranking metric on validation."""
+
+import logging
+import signal
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.loggers import Logger
+
+from recdl.errors import ConfigError
+from recdl.metrics.ranking import RANKING_METRICS
+from recdl.models.protocol import RankingTask, Recommender
+from recdl.models.ranking import rank
+from recdl.training.modules import FitModule
+from recdl.training.tracking import Tracking
+
+
+class EpochBatches(Protocol):
+    """The batches of one epoch; which they are depends on the attribute `epoch` alone, set before each."""
+
+    epoch: int
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the batches of `epoch`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings:
+    """Where and how long to train.
+
+    Attributes:
+        max_epochs: Epochs at most.
+        patience: Epochs without a better `monitor` after which training stops.
+        monitor: Ranking metric on validation, `name@cutoff`, that decides when to stop and which epoch to keep.
+        accelerator: `auto` takes a GPU where there is one.
+        devices: Number of devices.
+        precision: As Lightning names it.
+        gradient_clip: Largest norm of the gradient; None leaves it as it is.
+        progress_bar: Whether to show one.
+        tracking: Where losses and metrics are logged, beside the run record.
+        folder: The run's folder, for checkpoints and logs; None keeps nothing.
+    """
+
+    max_epochs: int = 100
+    patience: int = 5
+    monitor: str = "ndcg@10"
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    devices: int = 1
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    gradient_clip: float | None = None
+    progress_bar: bool = True
+    tracking: Tracking | None = None
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "patience", "devices"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"trainer.{name} must be at least 1, not {getattr(self, name)}")
+        metric, _, cutoff = self.monitor.partition("@")
+        if metric not in RANKING_METRICS or not cutoff.isdigit() or int(cutoff) < 1:
+            raise ConfigError(
+                f"trainer.monitor must be a metric and a cutoff such as ndcg@10, not {self.monitor!r}; "
+                f"the metrics are {', '.join(RANKING_METRICS)}"
+            )
+
+
+def fit_network(
+    recommender: Recommender,
+    module: FitModule,
+    batches: EpochBatches,
+    *,
+    validation: RankingTask | None,
+    settings: TrainerSettings,
+) -> list[dict[str, float]]:
+    """Train the module's network in place, and leave it, in eval mode, with the weights of its best epoch.
+
+    Without `validation` it is trained for `max_epochs` and keeps its last weights.
+
+    Args:
+        recommender: Scores with the module's network; asked to after each epoch.
+        module: What to train.
+        batches: What to train on.
+        validation: What decides when to stop and which epoch to keep.
+        settings: Where and how long.
+
+    Returns:
+        One entry an epoch: `epoch` (from 0), `loss` (mean of its steps), and its validation metrics.
+
+    Raises:
+        DataError: If the loss stops being finite.
+    """
+    curve = _LearningCurve(recommender, validation, cutoff=int(settings.monitor.partition("@")[2]))
+    callbacks: list[pl.Callback] = [curve]
+    if settings.progress_bar:
+        callbacks.append(TQDMProgressBar(refresh_rate=20))
+    with _checkpoint_folder(settings) as folder:
+        best: ModelCheckpoint | None = None
+        if validation is not None:
+            monitor = f"validation/{settings.monitor}"
+            best = ModelCheckpoint(
+                folder, "best", monitor, mode="max", save_on_train_epoch_end=True, enable_version_counter=False
+            )
+            callbacks += [
+                EarlyStopping(monitor, mode="max", patience=settings.patience, check_on_train_epoch_end=True),
+                best,
+            ]
+        trainer = _trainer(settings, callbacks)
+        with _without_noise(), _keyboard_interrupt():
+            trainer.fit(module, train_dataloaders=batches)
+        if best is not None:
+            checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+            module.load_state_dict(checkpoint["state_dict"])
+    module.eval()
+    return curve.entries
+
+
+class _LearningCurve(pl.Callback):
+    """Notes the loss of each epoch, and ranks the validation queries with the weights at its end."""
+
+    def __init__(self, recommender: Recommender, task: RankingTask | None, *, cutoff: int) -> None:
+        self._recommender = recommender
+        self._task = task
+        self._cutoff = cutoff
+        self.entries: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, FitModule)
+        entry = {"epoch": trainer.current_epoch, "loss": pl_module.mean_loss()}
+        if self._task is not None:
+            pl_module.eval()
+            ranking = rank(self._recommender, self._task, k=self._cutoff)
+            pl_module.train()
+            offsets = self._task.query_set.target_offsets
+            for name, metric in RANKING_METRICS.items():
+                value = float(metric(ranking.ranks, offsets, self._cutoff).mean())
+                entry[f"validation/{name}@{self._cutoff}"] = value
+        for name, value in entry.items():
+            if name != "epoch":
+                pl_module.log(name if "/" in name else f"train/epoch_{name}", value, prog_bar="ndcg" in name)
+        self.entries.append(entry)
+
+
+def _trainer(settings: TrainerSettings, callbacks: list[pl.Callback]) -> pl.Trainer:
+    logger: Logger | None = None
+    if settings.tracking is not None and settings.folder is not None:
+        logger = settings.tracking.logger(settings.folder)
+    with _without_noise():
+        return pl.Trainer(
+            max_epochs=settings.max_epochs,
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            precision=settings.precision,
+            gradient_clip_val=settings.gradient_clip,
+            callbacks=callbacks,
+            logger=logger or False,
+            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+            enable_progress_bar=settings.progress_bar,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+
+
+@contextmanager
+def _checkpoint_folder(settings: TrainerSettings) -> Iterator[Path]:
+    if settings.folder is not None:
+        yield settings.folder / "checkpoints"
+        return
+    with tempfile.TemporaryDirectory(prefix="recdl-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _keyboard_interrupt() -> Iterator[None]:
+    """Let Ctrl-C be what it is elsewhere: Lightning turns it into exit status 1 and ignores the next ones."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stopped:
+        raise KeyboardInterrupt from stopped
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def _without_noise() -> Iterator[None]:
+    """Silence what Lightning says of every run: its tips, device lists, and advice on workers we do not want."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for text in (
+                ".*does not have many workers.*",
+                ".*The number of training batches.*",
+                ".*isn't writable.*",
+            ):
+                warnings.filterwarnings("ignore", message=text)
+            warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
