@@ -220,7 +220,7 @@ def _ask_per_user(log: Interactions, positions: Positions, starts: Positions) ->
     return _query_set(log, users, starts[users], pairs % log.n_items, firsts)
 
 
-def _ask_per_event(log: Interactions, positions: Positions, starts: Positions) -> QuerySet:  # noqa: ARG001
+def _ask_per_event(log: Interactions, positions: Positions, starts: Positions) -> QuerySet:
     """Ask before each of `positions` for its item, with what the user did strictly earlier in time."""
     is_first = np.ones(log.n_events, np.bool_)
     is_first[1:] = np.diff(log.timestamps) != 0
@@ -337,7 +337,7 @@ def _leak(train: Interactions, log: Interactions, test: QuerySet) -> dict[str, A
     else:
         statement = (
             f"{share:.1%} of the train events are later than the earliest test target: models learn from what"
-            " other users did afterwards, and figures are higher than they would be in use."
+            " other users did afterwards, and their figures may be higher than in use."
         )
     return {"train_events_after_first_test_target": share, "statement": statement}
 
