@@ -8,15 +8,19 @@ for. Nothing here imports a model, torch or a database before a configuration as
 import functools
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from recdl.errors import ConfigError, RecdlError
 from recdl.signatures import annotations, checked_settings, no_such_setting, parameters, typed_arguments
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 _INSTALLED = Path(__file__).parent / "configs"
 CONFIGS: Path = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).resolve().parent.parent / "configs"
@@ -125,29 +129,63 @@ SCHEMAS: dict[str, type[_Settings]] = {
 """What each verb may be told, by the name of its YAML file."""
 
 
-def compose(name: str, overrides: Sequence[str] = (), *, folders: Sequence[Path] = ()) -> dict[str, Any]:
+def compose(name: str, overrides: Sequence[str] = (), *, folder: Path | None = None) -> dict[str, Any]:
     """Compose `configs/<name>.yaml` with Hydra overrides, resolve it and check all of it.
 
     Args:
         name: A verb: train, prepare, compare, ...
         overrides: As on the command line: `["model=lstm", "model.learning_rate=0.01"]`.
-        folders: Folders of the user's own YAML files, searched beside `CONFIGS`.
+        folder: The user's own YAML files, searched beside `CONFIGS`.
 
     Raises:
         ConfigError: If an override, a key, a value or a target cannot be what it should be; it names the key.
+    """
+    return resolve(name, compose_unchecked(name, overrides, folder=folder))
+
+
+def compose_unchecked(name: str, overrides: Sequence[str] = (), *, folder: Path | None = None) -> "DictConfig":
+    """Let Hydra compose a configuration, with its own node `hydra`, and check nothing yet.
+
+    Raises:
+        ConfigError: If Hydra cannot compose it; it names the override or file.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
-    searched = [f"hydra.searchpath=[{','.join(f'file://{folder.resolve()}' for folder in folders)}]"]
+    if folder is not None and not folder.is_dir():
+        raise ConfigError(f"--config-dir {folder}: there is no such folder")
+    searched = [] if folder is None else [f"hydra.searchpath=['file://{folder.resolve()}']"]
     try:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            composed = hydra_compose(name, [*overrides, *(searched if folders else [])])
+            return hydra_compose(name, [*overrides, *searched], return_hydra_config=True)
+    except YAMLError as error:
+        raise ConfigError(f"a configuration file is no YAML: {error}") from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(str(error)) from error
-    return resolve(name, composed)
+        message = str(error).split("\nConfig search path")[0].strip()
+        unknown = re.match(r"Could not override '([^'@]+)'", message)
+        others = [one for one in overrides if unknown and one.partition("=")[0] != unknown[1]]
+        if unknown and len(others) < len(overrides):
+            message = _no_such_override(compose_unchecked(name, others, folder=folder), unknown[1])
+        raise ConfigError(message) from error
+
+
+def _no_such_override(config: "DictConfig", key: str) -> str:
+    """Say where `key`, the key of an override, leaves the settings there are, and what it may have meant."""
+    from omegaconf import OmegaConf
+
+    known: Any = OmegaConf.to_container(config, resolve=False)
+    parts = key.replace("/", ".").split(".")
+    for depth, part in enumerate(parts):
+        if not isinstance(known, dict):
+            return f"{key}: there is no such setting: {'.'.join(parts[:depth])} has no settings of its own"
+        if part not in known:
+            names = [name for name in known if name not in ("hydra", "_target_")]
+            return no_such_setting(".".join(parts[: depth + 1]), names)
+        known = known[part]
+    return f"{key}: cannot be overridden"
 
 
 def resolve(name: str, composed: Any) -> dict[str, Any]:
