@@ -27,7 +27,7 @@ from recdl.training.trainer import TrainerSettings, fit_network
 
 _PAIRS_AT_ONCE = 1 << 16  # logits computed at once; their hidden activations then stay in cache
 _FOLD_IN_STEPS = 100
-_FOLD_IN_RATE = 0.05
+_FOLD_IN_RATE = 0.1
 _FOLD_IN_HISTORY = 200
 _FOLD_IN_NEGATIVES = 256
 
@@ -56,9 +56,9 @@ class FactorizationRecommender:
     """A factorization network trained on the distinct (user, item) pairs of the log with sampled negatives.
 
     A known user is scored by the vector learned for it. A user the train part does not know is folded in: the
-    tables stay as they are, and a vector is fitted to the query's history by the training loss, with negatives
-    drawn once for all queries, so that neither batch nor order changes a score. Without history it is the mean
-    user's.
+    tables stay as they are, and the most probable vector is found for the query's history, given the training loss
+    as likelihood and the known users' mean and variance as prior. Negatives are drawn once for all queries, so
+    that neither batch nor order changes a score. Without history it is the mean user's.
 
     Args:
         network: Makes the network from `n_users` and `n_items`.
@@ -156,7 +156,9 @@ class FactorizationRecommender:
         device = table.device
         known = (queries.users >= 0) & (queries.users < len(self.trained_users_))
         known[known] = self.trained_users_[queries.users[known]]
-        mean = table[torch.from_numpy(self.trained_users_).to(device)].mean(0)
+        trained = table[torch.from_numpy(self.trained_users_).to(device)]
+        mean = trained.mean(0)
+        deviation = trained.std(0, correction=0)
         vectors = mean.repeat(len(queries), 1)
         vectors[torch.from_numpy(known).to(device)] = table[
             torch.from_numpy(queries.users[known].astype(np.int64)).to(device)
@@ -165,11 +167,11 @@ class FactorizationRecommender:
         rows = max(1, _PAIRS_AT_ONCE // (_FOLD_IN_NEGATIVES + _FOLD_IN_HISTORY))
         for start in range(0, len(new), rows):
             part = new[start : start + rows]
-            vectors[torch.from_numpy(part).to(device)] = self._fold_in(queries[part], mean)
+            vectors[torch.from_numpy(part).to(device)] = self._fold_in(queries[part], mean, deviation)
         return vectors
 
     @torch.inference_mode(False)
-    def _fold_in(self, queries: Queries, mean: torch.Tensor) -> torch.Tensor:
+    def _fold_in(self, queries: Queries, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
         """Fit (n_queries, d) user vectors to histories, the rest of the network held fixed."""
         network = cast(InteractionNetwork, self.network_)
         device = device_of(self.network_)
@@ -184,15 +186,17 @@ class FactorizationRecommender:
         present = torch.from_numpy(mask).float().to(device)
         # In training each positive met n_negatives negatives; so it does here.
         scale = self.n_negatives * present.sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp(min=1.0)
-        vectors = mean.detach().clone().repeat(len(queries), 1).requires_grad_()
-        optimizer = torch.optim.Adam([vectors], lr=_FOLD_IN_RATE)
+        mean, deviation = mean.clone(), deviation.clone()  # out of inference mode
+        standard = torch.zeros(len(queries), len(mean), device=device, requires_grad=True)
+        optimizer = torch.optim.Adam([standard], lr=_FOLD_IN_RATE)
         for _ in range(_FOLD_IN_STEPS):
+            vectors = mean + deviation * standard
             positive_loss = functional.softplus(-network.interact(vectors, shown)) * present
             negative_loss = functional.softplus(network.interact(vectors, hidden)) * weight * scale
-            loss = positive_loss.sum() + negative_loss.sum()
-            (vectors.grad,) = torch.autograd.grad(loss, [vectors])
+            loss = positive_loss.sum() + negative_loss.sum() + standard.square().sum() / 2
+            (standard.grad,) = torch.autograd.grad(loss, [standard])
             optimizer.step()
-        return vectors.detach()
+        return (mean + deviation * standard).detach()
 
 
 def _padded_history(queries: Queries) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

@@ -4,6 +4,7 @@ import logging
 import signal
 import tempfile
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,12 @@ from recdl.models.protocol import RankingTask, Recommender
 from recdl.models.ranking import rank
 from recdl.training.modules import FitModule
 from recdl.training.tracking import Tracking
+
+_NOISE = (
+    ".*does not have many workers.*",  # batches are cut in bulk; a worker would only copy them
+    ".*The number of training batches.*",
+    ".*LeafSpec.*is deprecated.*",  # Lightning's own call into torch
+)
 
 
 class EpochBatches(Protocol):
@@ -98,7 +105,8 @@ def fit_network(
         settings: Where and how long.
 
     Returns:
-        One entry an epoch: `epoch` (from 0), `loss` (mean of its steps), and its validation metrics.
+        One entry an epoch: `epoch` (from 0), `loss` (mean of its steps), `seconds` (of training alone), and its
+        validation metrics.
 
     Raises:
         DataError: If the loss stops being finite.
@@ -136,10 +144,15 @@ class _LearningCurve(pl.Callback):
         self._task = task
         self._cutoff = cutoff
         self.entries: list[dict[str, float]] = []
+        self._started = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, FitModule)
         entry = {"epoch": trainer.current_epoch, "loss": pl_module.mean_loss()}
+        entry["seconds"] = time.perf_counter() - self._started
         if self._task is not None:
             pl_module.eval()
             ranking = rank(self._recommender, self._task, k=self._cutoff)
@@ -149,7 +162,7 @@ class _LearningCurve(pl.Callback):
                 value = float(metric(ranking.ranks, offsets, self._cutoff).mean())
                 entry[f"validation/{name}@{self._cutoff}"] = value
         for name, value in entry.items():
-            if name != "epoch":
+            if name not in ("epoch", "seconds"):
                 pl_module.log(name if "/" in name else f"train/epoch_{name}", value, prog_bar="ndcg" in name)
         self.entries.append(entry)
 
@@ -206,13 +219,8 @@ def _without_noise() -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            for text in (
-                ".*does not have many workers.*",
-                ".*The number of training batches.*",
-                ".*isn't writable.*",
-            ):
+            for text in _NOISE:
                 warnings.filterwarnings("ignore", message=text)
-            warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -1,0 +1,149 @@
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recdl.data.interactions import Interactions
+from recdl.data.queries import Queries
+from recdl.errors import ConfigError, DataError, RecordError
+from recdl.models.networks.neumf import NeuMF
+from recdl.models.protocol import RankingTask
+from recdl.training.factorization import FactorizationRecommender
+from recdl.training.trainer import TrainerSettings
+
+from .conftest import GROUP, N_USERS, log_of
+
+TwoTastes = tuple[Interactions, RankingTask]
+
+
+def _model(
+    *, seed: int = 0, max_epochs: int = 10, folder: Path | None = None, patience: int = 60, **settings: float
+):
+    network = partial(NeuMF, mf_embedding_size=8, mlp_embedding_size=8, mlp_sizes=(8, 4), initial_deviation=0.1)
+    trainer = TrainerSettings(
+        accelerator="cpu", max_epochs=max_epochs, patience=patience, progress_bar=False, folder=folder
+    )
+    options = {"batch_size": 32, "learning_rate": 0.02, "n_negatives": 1, **settings}
+    return FactorizationRecommender(network, trainer=trainer, seed=seed, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def fitted(two_tastes: TwoTastes) -> FactorizationRecommender:
+    return _model().fit(two_tastes[0])
+
+
+def _own_group_first(scores: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Whether the best eight items of each row are those of its group."""
+    best = np.argsort(-scores, axis=1)[:, :GROUP]
+    return (best // GROUP == groups[:, None]).all(1)
+
+
+def test_users_are_recommended_the_items_of_their_own_taste(
+    fitted: FactorizationRecommender, two_tastes: TwoTastes
+) -> None:
+    scores = fitted.score(Queries.at_end(two_tastes[0]))
+    assert scores.dtype == np.float32
+    assert scores.shape == (N_USERS, 2 * GROUP)
+    assert _own_group_first(scores, np.arange(N_USERS) % 2).mean() > 0.9
+
+
+def test_a_new_user_is_folded_in_from_its_history(fitted: FactorizationRecommender) -> None:
+    queries = Queries.anonymous([[0, 1, 2], [8, 9, 10], [15, 14], [3, 5, 6, 7]])
+    assert _own_group_first(fitted.score(queries), np.array([0, 1, 1, 0])).all()
+
+
+def test_folding_in_does_not_depend_on_the_batch(fitted: FactorizationRecommender) -> None:
+    queries = Queries.anonymous([[0, 1, 2], [], [8, 9, 10, 11, 12], [3]])
+    alone = np.concatenate([fitted.score(queries[row : row + 1]) for row in range(4)])
+    np.testing.assert_allclose(fitted.score(queries), alone, rtol=1e-3, atol=1e-4)
+
+
+def test_folding_in_changes_nothing_that_was_learned(
+    fitted: FactorizationRecommender, two_tastes: TwoTastes
+) -> None:
+    before = fitted.score(Queries.at_end(two_tastes[0]))
+    fitted.score(Queries.anonymous([[0, 1, 2]]))
+    assert np.array_equal(before, fitted.score(Queries.at_end(two_tastes[0])))
+
+
+def test_a_user_without_any_event_is_scored_as_the_mean_user(two_tastes: TwoTastes) -> None:
+    rows = [two_tastes[0].items[5 * user : 5 * user + 5].tolist() for user in range(N_USERS)]
+    train = log_of([*rows, []], 2 * GROUP)
+    model = _model(max_epochs=2).fit(train)
+    unknown = model.score(Queries.anonymous([[]]))
+    np.testing.assert_allclose(model.score(Queries.at_end(train))[-1:], unknown, rtol=1e-5)
+
+
+def test_equal_seeds_give_equal_scores_and_others_do_not(two_tastes: TwoTastes) -> None:
+    queries = Queries.at_end(two_tastes[0])
+    first, second, other = (
+        _model(seed=seed, max_epochs=2).fit(two_tastes[0]).score(queries) for seed in (0, 0, 1)
+    )
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_fitting_leaves_the_global_random_state_alone(two_tastes: TwoTastes) -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    _model(max_epochs=1).fit(two_tastes[0])
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_epoch_that_is_best_on_validation_is_kept(two_tastes: TwoTastes, tmp_path: Path) -> None:
+    train, task = two_tastes
+    model = _model(max_epochs=12, learning_rate=0.1, folder=tmp_path).fit(train, task)
+    values = [entry["validation/ndcg@10"] for entry in model.learning_curve_]
+    again = _model(max_epochs=int(np.argmax(values)) + 1, learning_rate=0.1).fit(train)
+    queries = Queries.at_end(train)
+    np.testing.assert_array_equal(model.score(queries), again.score(queries))
+    assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_training_stops_when_validation_no_longer_improves(two_tastes: TwoTastes) -> None:
+    model = _model(max_epochs=50, patience=2, learning_rate=1e-12).fit(*two_tastes)
+    assert len(model.learning_curve_) == 3
+
+
+def test_the_learning_curve_has_the_loss_of_each_epoch(two_tastes: TwoTastes) -> None:
+    curve = _model(max_epochs=30).fit(two_tastes[0]).learning_curve_
+    assert [entry["epoch"] for entry in curve] == list(range(30))
+    assert curve[-1]["loss"] < 0.7 * curve[0]["loss"]
+
+
+def test_a_diverging_loss_stops_the_run_with_advice(two_tastes: TwoTastes) -> None:
+    with pytest.raises(DataError, match=r"it diverged; lower model.learning_rate"):
+        _model(max_epochs=20, learning_rate=1e30).fit(two_tastes[0])
+
+
+def test_the_state_gives_equal_scores_in_another_model(
+    fitted: FactorizationRecommender, two_tastes: TwoTastes
+) -> None:
+    other = _model(seed=0).set_state(fitted.get_state())
+    queries = Queries.at_end(two_tastes[0])
+    assert np.array_equal(other.score(queries), fitted.score(queries))
+
+
+def test_a_state_of_another_shape_is_refused(fitted: FactorizationRecommender) -> None:
+    model = FactorizationRecommender(partial(NeuMF, mf_embedding_size=4))
+    with pytest.raises(RecordError, match="do not fit the model's settings"):
+        model.set_state(fitted.get_state())
+
+
+def test_a_state_without_its_users_is_refused() -> None:
+    with pytest.raises(RecordError, match="no array 'trained_users'"):
+        _model().set_state({"weight": np.zeros(1)})
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "batch_size", "n_negatives"])
+def test_settings_that_must_be_positive_are_checked(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"model\.{name} must be above 0, not 0"):
+        _model(**{name: 0})
+
+
+def test_a_negative_weight_decay_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model.weight_decay must be at least 0, not -1"):
+        _model(weight_decay=-1.0)
