@@ -1,0 +1,235 @@
+"""From a raw log to a prepared one: one plan in Ibis, run on an embedded DuckDB in bounded memory."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+
+from recdl.data.engine import arrow_batches, drop_table, embedded_engine, open_table, reading_errors
+from recdl.data.events import Audit, audit, kept_events, typed_events
+from recdl.data.interactions import Interactions
+from recdl.data.prepared import FORMAT_VERSION, PreparedLog, content_fingerprint
+from recdl.data.reading import Source, as_file, identity, source_file
+from recdl.data.sources import Filters
+from recdl.data.timestamps import iso_text
+from recdl.data.vocabulary import Vocabulary
+from recdl.errors import DataError
+from recdl.storage import fingerprint, whole_folder, write_json
+
+if TYPE_CHECKING:
+    import ibis
+
+_VERSION = 1  # of the plan: raise it when the same input would be prepared differently
+_BATCH = 1 << 20
+Stage = Callable[[str], AbstractContextManager[Any]]
+
+
+def prepare(source: Source, root: Path, *, progress: bool = True) -> PreparedLog:
+    """Prepare a log into a folder below `root`, or open it if that was done before.
+
+    The folder is named after the source and a fingerprint of its settings and of the input's content.
+
+    Args:
+        source: Where the log comes from and how to read it.
+        root: The folder that holds prepared logs.
+        progress: Whether to show on stderr what is being done (in a terminal) and what was dropped.
+
+    Raises:
+        ConfigError: If a package that the source needs is missing.
+        DataError: If the log cannot be read, or nothing of it is left.
+        RecordError: If the folder exists and is damaged.
+    """
+    console = Console(stderr=True, quiet=not progress)
+    stage = console.status if console.is_terminal else _silent
+    with stage("looking at the input"):
+        described = {"preparation_version": _VERSION, **identity(source)}
+        key = fingerprint(described)
+        folder = root / f"{source.name}-{key[:12]}"
+    if not folder.exists():
+        try:
+            with whole_folder(folder) as partial:
+                _write(source, partial, {"name": source.name, "key": key, **described}, stage)
+        except OSError as error:
+            raise DataError(
+                f"the prepared log cannot be written to {folder}: {error}; nothing was left there"
+            ) from error
+    with stage("opening the prepared log"):
+        prepared = PreparedLog.open(folder)
+    console.print(prepared.summary())
+    return prepared
+
+
+def _silent(_: str) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """Events as `user, item, behavior, time` (integers), and the tables `id, index` of users and items."""
+
+    events: "ibis.Table"
+    users: "ibis.Table"
+    items: "ibis.Table"
+
+
+def _write(source: Source, folder: Path, head: dict[str, Any], stage: Stage) -> None:
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    log = as_file(source)
+    path = source_file(log)
+    with embedded_engine(scratch) as connection, reading_errors(path):
+        with stage(f"reading {path.name}"):
+            rows = connection.create_table(
+                "rows", typed_events(open_table(connection, log, path), log, path), temp=True
+            )
+            found = audit(rows, connection, log, path)
+        with stage("indexing users and items"):
+            encoded = _encode(connection, kept_events(rows, log, found))
+            drop_table(connection, "rows")
+        kept = _count(encoded.events)
+        found.dropped["duplicate"] = found.rows - sum(found.dropped.values()) - kept
+        with stage("filtering"):
+            encoded = _core(connection, encoded, log.filters)
+        found.dropped["few_events"] = kept - _count(encoded.events)
+        with stage("sorting and writing"):
+            _check_left(found, path)
+            interactions = _write_arrays(connection, encoded, found.names, folder)
+            users, items = _vocabulary(encoded.users), _vocabulary(encoded.items)
+            users.save(folder / "users.parquet")
+            items.save(folder / "items.parquet")
+    shutil.rmtree(scratch)
+    manifest = {"format_version": FORMAT_VERSION, **head, "counts": _counts(found, interactions)}
+    write_json(
+        folder / "manifest.json", manifest | {"fingerprint": content_fingerprint(interactions, users, items)}
+    )
+
+
+def _count(table: "ibis.Table") -> int:
+    return int(table.count().execute())
+
+
+def _encode(connection: Any, kept: "ibis.Table") -> _Encoded:
+    """Number users and items, and drop exact duplicates."""
+    users = connection.create_table("users", _numbered(kept.select(id=kept.user).distinct(), "id"), temp=True)
+    items = connection.create_table("items", _numbered(kept.select(id=kept.item).distinct(), "id"), temp=True)
+    joined = kept.join(users, kept.user == users.id).join(items, kept.item == items.id)
+    events = joined.select(user=users.index, item=items.index, behavior=kept.behavior, time=kept.time)
+    return _Encoded(connection.create_table("events", events.distinct(), temp=True), users, items)
+
+
+def _numbered(table: "ibis.Table", order: str) -> "ibis.Table":
+    """Number the rows from 0; text is ordered byte by byte."""
+    import ibis
+
+    return table.mutate(index=ibis.row_number().over(order_by=table[order]).cast("int32"))
+
+
+def _core(connection: Any, encoded: _Encoded, filters: Filters) -> _Encoded:
+    """Keep users and items with enough events, until both hold for all that is left; then number them anew."""
+    limits = {"user": filters.min_user_events, "item": filters.min_item_events}
+    wanted = {key: limit for key, limit in limits.items() if limit > 1}
+    events, rounds, before = encoded.events, 0, _count(encoded.events)
+    while wanted:
+        core = events
+        for key, limit in wanted.items():
+            sizes = events.group_by(key).agg(n=events.count())
+            core = core.semi_join(sizes.filter(sizes.n >= limit), key)
+        core = connection.create_table(f"core_{rounds}", core, temp=True)
+        drop_table(connection, events.get_name())
+        events, rounds, after = core, rounds + 1, _count(core)
+        if after == before:
+            break
+        before = after
+    if rounds <= 1:  # the first round took nothing away
+        return _Encoded(events, encoded.users, encoded.items)
+    users = connection.create_table(
+        "users_left", _left(encoded.users, events.select(index=events.user)), temp=True
+    )
+    items = connection.create_table(
+        "items_left", _left(encoded.items, events.select(index=events.item)), temp=True
+    )
+    joined = events.join(users, events.user == users.before).join(items, events.item == items.before)
+    renumbered = joined.select(user=users.index, item=items.index, behavior=events.behavior, time=events.time)
+    return _Encoded(renumbered, users, items)
+
+
+def _left(vocabulary: "ibis.Table", used: "ibis.Table") -> "ibis.Table":
+    """Return the part of a vocabulary that is used: `id`, the index `before`, and the `index` it has now."""
+    left = vocabulary.semi_join(used.distinct(), "index")
+    return _numbered(left.select("id", before=left.index), "before")
+
+
+def _check_left(found: Audit, path: Path) -> None:
+    if sum(found.dropped.values()) < found.rows:
+        return
+    reasons = ", ".join(f"{reason} {dropped:,}" for reason, dropped in found.dropped.items() if dropped)
+    raise DataError(
+        f"{path}: nothing is left of {found.rows:,} rows; dropped: {reasons}. "
+        "Loosen data.filters, data.start or data.end"
+    )
+
+
+def _vocabulary(table: "ibis.Table") -> Vocabulary:
+    return Vocabulary(table.order_by("index").select("id").to_pyarrow()["id"].combine_chunks())
+
+
+def _write_arrays(connection: Any, encoded: _Encoded, names: tuple[str, ...], folder: Path) -> Interactions:
+    """Stream the events, sorted by all they hold, so that the order of the input is nothing, into `.npy` files."""
+    events, n_users = encoded.events, _count(encoded.users)
+    sizes = events.group_by("user").agg(n=events.count()).order_by("user").to_pyarrow()["n"].to_numpy()
+    assert len(sizes) == n_users, "every user has an event"
+    offsets = np.zeros(n_users + 1, np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    np.save(folder / "offsets.npy", offsets)
+    length = int(offsets[-1])
+    ordered = events.order_by(["user", "time", "behavior", "item"]).select("item", "behavior", "time")
+    with (
+        _npy(folder / "items.npy", np.int32, length) as items,
+        _npy(folder / "behaviors.npy", np.int8, length) as behaviors,
+        _npy(folder / "timestamps.npy", np.int64, length) as timestamps,
+    ):
+        for batch in arrow_batches(connection, ordered, rows=_BATCH):
+            items(batch["item"].to_numpy())
+            behaviors(batch["behavior"].to_numpy())
+            timestamps(batch["time"].to_numpy())
+    return Interactions.load(folder, n_items=_count(encoded.items), behavior_names=names)
+
+
+@contextmanager
+def _npy(path: Path, dtype: type[np.generic], length: int) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
+    """Give a function that appends to a flat `.npy` file of known length.
+
+    A memory map would do, but on a full disk writing to one kills the process, where `write` raises.
+    """
+    written = 0
+    with path.open("wb") as opened:
+        descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+        np.lib.format.write_array_header_1_0(opened, {"descr": descr, "fortran_order": False, "shape": (length,)})
+
+        def append(part: npt.NDArray[Any]) -> None:
+            nonlocal written
+            opened.write(np.ascontiguousarray(part, dtype).data)
+            written += len(part)
+
+        yield append
+    assert written == length, f"{path.name}: {written} values instead of {length}"
+
+
+def _counts(found: Audit, interactions: Interactions) -> dict[str, Any]:
+    events = np.bincount(interactions.behaviors, minlength=len(found.names))
+    return {
+        "rows_read": found.rows,
+        "dropped": found.dropped,
+        "events": interactions.n_events,
+        "events_by_behavior": {name: int(n) for name, n in zip(found.names, events, strict=True)},
+        "users": interactions.n_users,
+        "items": interactions.n_items,
+        "first": iso_text(int(interactions.timestamps.min())),
+        "last": iso_text(int(interactions.timestamps.max())),
+    }
