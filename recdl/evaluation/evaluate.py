@@ -1,0 +1,120 @@
+"""Measure any recommender on a set of queries."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from recdl.data.queries import QuerySet
+from recdl.evaluation.protocol import COVERAGE, EvaluationProtocol
+from recdl.evaluation.significance import bootstrap_intervals
+from recdl.metrics.catalogue import coverage
+from recdl.metrics.ranking import RANKING_METRICS
+from recdl.models.protocol import RankingTask, Recommender
+from recdl.models.ranking import Ranking, rank
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What one recommender reached on one set of queries.
+
+    Attributes:
+        metrics: Figures by name: "ndcg@10" and the like, means over all queries; "coverage@10"; "n_queries";
+            "cold_targets", the share of the targets that are no candidates (the model never saw them); and, where
+            history is excluded, "masked_targets", the share that could not be recommended for standing in the
+            history of their query. Both kinds count as misses.
+        intervals: Percentile bootstrap interval of each mean over queries, users resampled.
+        per_query: A row a query: `query` (row of the query set, int64), `user` (user index, -1 unknown, int32),
+            `n_targets`, `history_length` (events, int64), then a float64 column a metric and cutoff.
+        lists: (n_queries, largest cutoff) int32 item indices, best first, -1 where the candidates run out.
+    """
+
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    per_query: pd.DataFrame
+    lists: npt.NDArray[np.int32]
+
+
+def evaluate(
+    recommender: Recommender,
+    query_set: QuerySet,
+    *,
+    candidates: npt.NDArray[np.bool_],
+    protocol: EvaluationProtocol,
+    seed: int = 0,
+    progress: bool = False,
+) -> Evaluation:
+    """Rank the whole catalogue for every query and measure where the targets stand.
+
+    Args:
+        recommender: A fitted model.
+        query_set: Queries and their targets.
+        candidates: (n_items,) bool, items that may be recommended: those with a train event.
+        protocol: What to measure, by which rules.
+        seed: Of the bootstrap.
+        progress: Whether to show a progress bar on standard error.
+
+    Raises:
+        DataError: If there is no query or no candidate, or the model's scores cannot be ranked; see `rank`.
+    """
+    task = RankingTask(query_set, candidates, protocol.exclude_history)
+    ranking = rank(recommender, task, k=max(protocol.cutoffs), progress=progress)
+    values = _values(ranking, query_set, protocol)
+    intervals = _intervals(values, query_set, protocol, seed)
+    metrics = {name: float(column.mean()) for name, column in values.items()}
+    if COVERAGE in protocol.metrics:
+        for k in protocol.cutoffs:
+            metrics[f"{COVERAGE}@{k}"] = coverage(ranking.lists, candidates, k)
+    return Evaluation(
+        metrics=metrics | _shares(ranking, task) | {"n_queries": float(len(query_set))},
+        intervals=intervals,
+        per_query=_per_query(values, query_set),
+        lists=ranking.lists,
+    )
+
+
+def _values(
+    ranking: Ranking, query_set: QuerySet, protocol: EvaluationProtocol
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return each metric at each cutoff, a value a query."""
+    return {
+        f"{name}@{k}": RANKING_METRICS[name](ranking.ranks, query_set.target_offsets, k)
+        for name in protocol.metrics
+        if name != COVERAGE
+        for k in protocol.cutoffs
+    }
+
+
+def _intervals(
+    values: dict[str, npt.NDArray[np.float64]], query_set: QuerySet, protocol: EvaluationProtocol, seed: int
+) -> dict[str, tuple[float, float]]:
+    if not values:
+        return {}
+    ends = bootstrap_intervals(
+        np.column_stack(list(values.values())),
+        query_set.queries.users,
+        seed=seed,
+        n_bootstrap=protocol.n_bootstrap,
+        confidence=protocol.confidence,
+    )
+    return {name: (float(low), float(high)) for name, (low, high) in zip(values, ends, strict=True)}
+
+
+def _shares(ranking: Ranking, task: RankingTask) -> dict[str, float]:
+    """Return the shares of the targets that no model could have ranked."""
+    known = task.candidates[task.query_set.target_items]
+    shares = {"cold_targets": float(1.0 - known.mean())}
+    if task.exclude_history:
+        shares["masked_targets"] = float((known & np.isinf(ranking.ranks)).mean())
+    return shares
+
+
+def _per_query(values: dict[str, npt.NDArray[np.float64]], query_set: QuerySet) -> pd.DataFrame:
+    columns = {
+        "query": np.arange(len(query_set), dtype=np.int64),
+        "user": query_set.queries.users,
+        "n_targets": query_set.target_counts,
+        "history_length": query_set.queries.lengths,
+    }
+    return pd.DataFrame(columns | values)

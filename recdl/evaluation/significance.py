@@ -1,0 +1,175 @@
+"""How sure a figure or a difference is: clustered bootstrap, paired randomization test, Holm's correction.
+
+Queries of one user are not independent, so users are resampled, not queries. Every function takes `clusters`
+(n_queries,) integers: queries of an equal value >= 0 stand or fall together, and each -1 (an unknown visitor) is a
+cluster of its own. The user column of an evaluation's per-query table is just that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recdl.errors import DataError
+
+# Bytes of resampling weights or signs held at a time.
+_BLOCK_BYTES = 32 * 2**20
+# Sums of the same numbers in another order may differ by rounding; such statistics are equal.
+_ROUNDING = 1e-12
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """A difference between two runs on the same queries.
+
+    Attributes:
+        difference: Mean of the first minus mean of the second.
+        interval: Percentile bootstrap interval of the difference.
+        p_value: Two-sided, of no difference; in (0, 1].
+    """
+
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+
+
+def bootstrap_intervals(
+    values: Values,
+    clusters: npt.NDArray[np.integer],
+    *,
+    seed: int,
+    n_bootstrap: int = 1000,
+    confidence: float = 0.95,
+) -> Values:
+    """Return a percentile interval of the mean of each column, resampling whole clusters with replacement.
+
+    A replicate's mean is its sum over its number of queries (a ratio: clusters differ in size). One cluster alone
+    gives an interval of no width: it says nothing of how clusters vary.
+
+    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; Davison and Hinkley, "Bootstrap
+    Methods and their Application", 1997, section 3.8.
+
+    Args:
+        values: (n_queries, n_columns) float64.
+        clusters: (n_queries,) integers; see the module.
+        seed: Of the resampling.
+        n_bootstrap: Number of replicates.
+        confidence: Share of the replicates between the two ends.
+
+    Returns:
+        (n_columns, 2) float64, the lower and the upper end.
+
+    Raises:
+        DataError: If there is no query.
+    """
+    codes = _codes(clusters)
+    totals = _totals(np.column_stack([values, np.ones(len(values))]), codes)
+    n_clusters = len(totals)
+    generator = np.random.default_rng(seed)
+    sums = np.empty((n_bootstrap, totals.shape[1]))
+    at_once = max(1, _BLOCK_BYTES // (8 * n_clusters))
+    for start in range(0, n_bootstrap, at_once):
+        block = sums[start : start + at_once]
+        weights = np.empty((len(block), n_clusters))
+        for row in weights:
+            row[:] = np.bincount(generator.integers(n_clusters, size=n_clusters), minlength=n_clusters)
+        np.matmul(weights, totals, out=block)
+    tail = (1.0 - confidence) / 2.0
+    ends: Values = np.quantile(sums[:, :-1] / sums[:, -1:], [tail, 1.0 - tail], axis=0)
+    return ends.T
+
+
+def paired_test(
+    a: Values,
+    b: Values,
+    clusters: npt.NDArray[np.integer],
+    *,
+    seed: int,
+    n_permutations: int = 10_000,
+    n_bootstrap: int = 1000,
+    confidence: float = 0.95,
+) -> PairedTest:
+    """Compare two runs query by query: a paired randomization test, two-sided, and a bootstrap interval.
+
+    If the two were alike, each user's difference could as well have had the other sign. The p-value is the share
+    of random signs under which the mean difference is at least as far from 0 as it is, the signs observed counted
+    among them, so it is never 0.
+
+    Smucker, Allan and Carterette, "A comparison of statistical significance tests for information retrieval
+    evaluation", CIKM 2007; Phipson and Smyth, "Permutation p-values should never be zero", SAGMB 2010.
+
+    Args:
+        a: (n_queries,) float64, one metric of the first run.
+        b: (n_queries,) float64, the same of the second, query by query.
+        clusters: (n_queries,) integers; see the module.
+        seed: Of the signs and of the resampling.
+        n_permutations: Number of random signs.
+        n_bootstrap: Number of replicates of the interval.
+        confidence: Share of the replicates within the interval.
+
+    Raises:
+        DataError: If there is no query, or the two runs do not have as many.
+    """
+    if len(a) != len(b):
+        raise DataError(f"one run has {len(a)} queries, the other {len(b)}; a paired test needs the same queries")
+    differences = (a - b)[:, None]
+    totals = _totals(differences, _codes(clusters))[:, 0]
+    signs_seed, bootstrap_seed = np.random.SeedSequence(seed).generate_state(2)
+    interval = bootstrap_intervals(
+        differences, clusters, seed=int(bootstrap_seed), n_bootstrap=n_bootstrap, confidence=confidence
+    )
+    return PairedTest(
+        difference=float(differences.mean()),
+        interval=(float(interval[0, 0]), float(interval[0, 1])),
+        p_value=_sign_flip_p_value(totals, np.random.default_rng(signs_seed), n_permutations),
+    )
+
+
+def holm(p_values: Sequence[float] | Values) -> Values:
+    """Adjust p-values for testing all of them: calling those <= alpha real errs at all with chance <= alpha.
+
+    The i-th smallest of m is multiplied by m - i + 1, made no smaller than the ones before it, and at most 1.
+
+    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 1979.
+    """
+    raw = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(raw, kind="stable")
+    factors = np.arange(len(raw), 0, -1)
+    adjusted = np.empty_like(raw)
+    adjusted[order] = np.minimum(np.maximum.accumulate(raw[order] * factors), 1.0)
+    return adjusted
+
+
+def _codes(clusters: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Number the clusters 0 ... n - 1, each -1 apart."""
+    if not len(clusters):
+        raise DataError("there is no query to draw conclusions from")
+    own = clusters < 0
+    known, codes = np.unique(clusters, return_inverse=True)
+    codes = codes.astype(np.int64)
+    codes[own] = len(known) + np.arange(np.count_nonzero(own))
+    dense: npt.NDArray[np.int64] = np.unique(codes, return_inverse=True)[1]
+    return dense
+
+
+def _totals(values: Values, codes: npt.NDArray[np.int64]) -> Values:
+    """Sum the rows (n_queries, n_columns) of each cluster."""
+    return np.column_stack([np.bincount(codes, weights=column) for column in values.T])
+
+
+def _sign_flip_p_value(totals: Values, generator: np.random.Generator, n_permutations: int) -> float:
+    totals = totals[totals != 0.0]  # a sign changes nothing about 0
+    observed, scale = abs(totals.sum()), np.abs(totals).sum()
+    n_bytes = max(1, -(-len(totals) // 8))
+    at_once = max(1, _BLOCK_BYTES // (8 * 8 * n_bytes))
+    extreme = 0
+    for start in range(0, n_permutations, at_once):
+        size = (min(at_once, n_permutations - start), n_bytes)
+        bits = np.unpackbits(generator.integers(256, size=size, dtype=np.uint8), axis=1, count=len(totals))
+        # The signs are 2 bits - 1.
+        statistics = np.abs(2.0 * (bits.astype(np.float64) @ totals) - totals.sum())
+        extreme += int(np.count_nonzero(statistics >= observed - _ROUNDING * scale))
+    return (1 + extreme) / (1 + n_permutations)
