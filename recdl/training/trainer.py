@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -57,7 +58,7 @@ class TrainerSettings:
         devices: Number of devices.
         precision: As Lightning names it.
         gradient_clip: Largest norm of the gradient; None leaves it as it is.
-        progress_bar: Whether to show one.
+        progress_bar: Whether to show one; where standard error is no terminal, a line an epoch takes its place.
         tracking: Where losses and metrics are logged, beside the run record.
         folder: The run's folder, for checkpoints and logs; None keeps nothing.
     """
@@ -114,7 +115,8 @@ def fit_network(
     curve = _LearningCurve(recommender, validation, cutoff=int(settings.monitor.partition("@")[2]))
     callbacks: list[pl.Callback] = [curve]
     if settings.progress_bar:
-        callbacks.append(TQDMProgressBar(refresh_rate=20))
+        # A bar in a log file is thousands of lines; there, a line an epoch.
+        callbacks.append(TQDMProgressBar(refresh_rate=20) if sys.stderr.isatty() else _EpochLines(curve))
     with _checkpoint_folder(settings) as folder:
         best: ModelCheckpoint | None = None
         if validation is not None:
@@ -167,6 +169,21 @@ class _LearningCurve(pl.Callback):
         self.entries.append(entry)
 
 
+class _EpochLines(pl.Callback):
+    """Writes what the learning curve notes to standard error, a line an epoch."""
+
+    def __init__(self, curve: _LearningCurve) -> None:
+        self._curve = curve
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        entry = self._curve.entries[-1]
+        metrics = "".join(f", {name} {value:.4f}" for name, value in entry.items() if "ndcg" in name)
+        print(
+            f"epoch {entry['epoch']}: loss {entry['loss']:.4f}{metrics} ({entry['seconds']:.1f} s)",
+            file=sys.stderr,
+        )
+
+
 def _trainer(settings: TrainerSettings, callbacks: list[pl.Callback]) -> pl.Trainer:
     logger: Logger | None = None
     if settings.tracking is not None and settings.folder is not None:
@@ -181,7 +198,7 @@ def _trainer(settings: TrainerSettings, callbacks: list[pl.Callback]) -> pl.Trai
             callbacks=callbacks,
             logger=logger or False,
             enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
-            enable_progress_bar=settings.progress_bar,
+            enable_progress_bar=settings.progress_bar and sys.stderr.isatty(),
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
