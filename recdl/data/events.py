@@ -148,7 +148,8 @@ def _behavior_codes(log: FileLog, path: Path, found: "Counter[str]") -> tuple[di
     if unnamed:
         shown = ", ".join(f"{raw!r} ({found[raw]:,} rows)" for raw in sorted(unnamed)[:10])
         raise DataError(
-            f"{path}: column {log.columns.behavior!r} holds behaviours that data.behaviors does not name: {shown}. "
+            f"{path}: column {log.columns.behavior!r} holds behaviours that data.behaviors does not name: "
+            f"{shown}. "
             "Add each to a behaviour's list; to leave some out, also name those to keep in data.filters.behaviors"
         )
     if len(names) > MAX_BEHAVIORS:

@@ -81,7 +81,8 @@ class _Encoded:
 def _write(source: Source, folder: Path, head: dict[str, Any], stage: Stage) -> None:
     scratch = folder / "scratch"
     scratch.mkdir()
-    log = as_file(source)
+    with stage("opening the input"):
+        log = as_file(source, scratch)
     path = source_file(log)
     with embedded_engine(scratch) as connection, reading_errors(path):
         with stage(f"reading {path.name}"):

@@ -1,15 +1,18 @@
 """From a source's settings to a file that can be read, and to what identifies its content."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
+from recdl.data.shop import BEHAVIORS, SHOP_VERSION, ShopLog, generate_shop
 from recdl.data.sources import Columns, CompleteJourneyLog, FileLog, ParquetLog
 from recdl.errors import ConfigError, DataError
 from recdl.storage import file_fingerprint
 
-Source = FileLog | CompleteJourneyLog
+Source = FileLog | CompleteJourneyLog | ShopLog
 """Whatever `prepare` can prepare."""
 
 
@@ -42,15 +45,25 @@ def identity(source: Source) -> dict[str, Any]:
             [name, list(raw)] for name, raw in settings["behaviors"].items()
         ]  # their order counts
     described: dict[str, Any] = {"source": type(source).__name__, "settings": settings}
-    path = source_file(as_file(source))
+    if isinstance(source, ShopLog):
+        return described | {"input": {"generator_version": SHOP_VERSION}}
+    path = source_file(complete_journey(source) if isinstance(source, CompleteJourneyLog) else source)
     described["input"] = {"bytes": path.stat().st_size, "sha256": file_fingerprint(path)}
     return described
 
 
-def as_file(source: Source) -> FileLog:
-    """Return the source as a log in a file."""
+def as_file(source: Source, scratch: Path) -> FileLog:
+    """Return the source as a log in a file; one that is generated goes into the folder `scratch`."""
     if isinstance(source, CompleteJourneyLog):
         return complete_journey(source)
+    if isinstance(source, ShopLog):
+        path = scratch / "shop.parquet"
+        pq.write_table(generate_shop(source), path)
+        columns = Columns(behavior="behavior")
+        behaviors = {name: (name,) for name in BEHAVIORS}
+        return ParquetLog(
+            name=source.name, path=str(path), columns=columns, behaviors=behaviors, filters=source.filters
+        )
     return source
 
 
@@ -70,5 +83,5 @@ def complete_journey(source: CompleteJourneyLog) -> ParquetLog:
         default_behavior="purchase",
         start=source.start,
         end=source.end,
-        filters=replace(source.filters),
+        filters=source.filters,
     )
