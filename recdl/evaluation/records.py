@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
@@ -74,12 +75,14 @@ class RunRecord:
         record: Run id, identity, library versions, hardware, command line, git state, times (`record.json`).
         metrics: Flat: "test/ndcg@10", "validation/ndcg@10", "time/fit_seconds", "model/n_parameters", ...
         config: The resolved config.
+        identity: What the run is a run of.
     """
 
     folder: Path
     record: dict[str, Any]
     metrics: dict[str, float]
     config: dict[str, Any]
+    identity: RunIdentity
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -103,19 +106,14 @@ class RunRecord:
                 f"{folder / _RECORD} has format version {record.get('format_version')!r}, but this recdl reads "
                 f"version {FORMAT_VERSION}; open it with the recdl that wrote it"
             )
-        return cls(folder, record, _read_mapping(folder / _METRICS), _read_config(folder / _CONFIG))
+        identity = _read_identity(folder / _RECORD, record)
+        return cls(folder, record, _read_mapping(folder / _METRICS), _read_config(folder / _CONFIG), identity)
 
     @property
-    def identity(self) -> RunIdentity:
-        """What the run is a run of."""
-        try:
-            known = self.record["identity"]
-            parts = {name: Ingredient(**known[name]) for name in ("data", "split", "protocol")}
-            return RunIdentity(**{**known, **parts})
-        except (KeyError, TypeError) as error:
-            raise RecordError(
-                f"{self.folder / _RECORD} is damaged: its identity is incomplete ({error})"
-            ) from error
+    def run_id(self) -> str:
+        """Tells this run from every other, wherever its folder is moved or copied to."""
+        run_id: str = self.record["run_id"]
+        return run_id
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
@@ -133,17 +131,32 @@ class RunRecord:
         curve: list[dict[str, Any]] = _read_json(self.folder / _CURVE)
         return curve
 
-    def per_query(self, part: str = "test") -> pd.DataFrame:
-        """Return one row a query of `part` ("test" or "validation"), metrics in float32.
+    def per_query(self, part: str = "test", *, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return one row a query of `part` ("test" or "validation"), metrics in float32; all columns by default.
 
         Raises:
             RecordError: If the table is missing or damaged.
         """
-        path = self.folder / "per_query" / f"{part}.parquet"
+        path = self._per_query_path(part)
         try:
-            return pd.read_parquet(path, engine="pyarrow")
+            return pd.read_parquet(path, engine="pyarrow", columns=None if columns is None else list(columns))
         except (OSError, pa.ArrowException, ValueError) as error:
             raise RecordError(f"{path} is missing or damaged ({error}); run it again") from error
+
+    def per_query_columns(self, part: str = "test") -> list[str]:
+        """Return the names of the columns of `per_query(part)`.
+
+        Raises:
+            RecordError: If the table is missing or damaged.
+        """
+        path = self._per_query_path(part)
+        try:
+            return list(pq.read_schema(path).names)
+        except (OSError, pa.ArrowException) as error:
+            raise RecordError(f"{path} is missing or damaged ({error}); run it again") from error
+
+    def _per_query_path(self, part: str) -> Path:
+        return self.folder / "per_query" / f"{part}.parquet"
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return what the model learned.
@@ -363,6 +376,17 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RecordError(f"{path} is damaged: it holds no mapping; run it again")
     return value
+
+
+def _read_identity(path: Path, record: Mapping[str, Any]) -> RunIdentity:
+    try:
+        known = record["identity"]
+        parts = {name: Ingredient(**known[name]) for name in ("data", "split", "protocol")}
+        if not isinstance(record["run_id"], str):
+            raise TypeError("run_id is no text")
+        return RunIdentity(**{**known, **parts})
+    except (KeyError, TypeError) as error:
+        raise RecordError(f"{path} is damaged: it does not say what was run ({error}); run it again") from error
 
 
 def _read_config(path: Path) -> dict[str, Any]:
