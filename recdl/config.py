@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from recdl.errors import ConfigError, RecdlError
-from recdl.signatures import annotations, checked_settings, no_such_setting, parameters, typed_arguments
+from recdl.signatures import annotations, checked_settings, naming, no_such_setting, parameters, typed_arguments
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -46,6 +46,7 @@ class _Settings(BaseModel):
 
     data_root: str
     progress: bool
+    names: dict[str, str]
 
 
 class PrepareSettings(_Settings):
@@ -58,7 +59,7 @@ class PrepareSettings(_Settings):
 class _RunSettings(PrepareSettings):
     split: Node
     trainer: Node
-    tracking: Node | None
+    tracking: Node
     evaluation: Node
     seed: int = Field(ge=0, lt=2**32)
     run_dir: str | None
@@ -109,11 +110,12 @@ class RecommendSettings(_Settings):
     """What `recommend` is told."""
 
     bundle: str
-    users: tuple[str, ...] | str | None
+    users: tuple[str | int, ...] | str | int | None
     histories: str | None
     prepared: str | None
+    prepared_root: str
     k: int = Field(ge=1)
-    exclude_history: bool
+    exclude_history: bool | None
     output: str | None
 
 
@@ -140,7 +142,8 @@ def compose(name: str, overrides: Sequence[str] = (), *, folder: Path | None = N
     Raises:
         ConfigError: If an override, a key, a value or a target cannot be what it should be; it names the key.
     """
-    return resolve(name, compose_unchecked(name, overrides, folder=folder))
+    composed = compose_unchecked(name, overrides, folder=folder)
+    return resolve(name, composed, choices=composed.hydra.runtime.choices)
 
 
 def compose_unchecked(name: str, overrides: Sequence[str] = (), *, folder: Path | None = None) -> "DictConfig":
@@ -188,8 +191,13 @@ def _no_such_override(config: "DictConfig", key: str) -> str:
     return f"{key}: cannot be overridden"
 
 
-def resolve(name: str, composed: Any) -> dict[str, Any]:
+def resolve(name: str, composed: "DictConfig", *, choices: Mapping[str, Any]) -> dict[str, Any]:
     """Return what Hydra composed for a verb as plain, checked values: every interpolation resolved.
+
+    Args:
+        name: The verb.
+        composed: With or without Hydra's own node.
+        choices: The YAML file chosen in each group; kept under `names`, for reports.
 
     Raises:
         ConfigError: As `compose` does.
@@ -197,18 +205,19 @@ def resolve(name: str, composed: Any) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+    own = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
     try:
-        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key}: must be given: {error.full_key}=...") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     assert isinstance(plain, dict), "a verb's configuration is a mapping"
-    config = {str(key): value for key, value in plain.items() if key != "hydra"}
+    config = {str(key): value for key, value in plain.items()}
+    config["names"] = {group: str(choices[group]) for group in _MODULES if group in choices}
     checked_settings(SCHEMAS[name], config)
-    for group in _MODULES:
-        if config.get(group) is not None:
-            check(config[group], group=group)
+    for group in config["names"]:
+        check(config[group], group=group)
     return config
 
 
@@ -260,8 +269,7 @@ class _Plan:
         try:
             return make if self.partial else make()
         except (RecdlError, ValueError, AssertionError) as error:
-            named = str(error).startswith(f"{self.key}.")
-            raise ConfigError(str(error) if named else f"{self.key}: {error}") from error
+            raise ConfigError(naming(self.key, error)) from error
 
 
 def _plan(node: Mapping[str, Any], *, group: str, key: str) -> _Plan:

@@ -73,7 +73,7 @@ def checked_settings(schema: type[_Schema], given: Mapping[str, Any], *, key: st
     except ValidationError as error:
         raise ConfigError(_explain(error, schema, key)) from error
     except RecdlError as error:
-        raise ConfigError(f"{key}: {error}" if key else str(error)) from error
+        raise ConfigError(naming(key, error)) from error
     except TypeError as error:
         raise ConfigError(f"{key or 'the settings'}: hold what no YAML file can say: {error}") from error
 
@@ -85,6 +85,12 @@ def no_such_setting(key: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     meant = f"; did you mean {f'{parent}.' if parent else ''}{near[0]}?" if near else ";"
     return f"{key}: there is no such setting{meant} The settings here: {', '.join(names) or 'none'}"
+
+
+def naming(key: str, error: Exception) -> str:
+    """Return an error's message with the key it is about, which the message may name already."""
+    message = str(error)
+    return message if not key or message.startswith((f"{key}.", f"{key}:")) else f"{key}: {message}"
 
 
 def describe(annotation: Any) -> str:

@@ -1,0 +1,5 @@
+"""`python -m recdl.commands <verb> overrides...` is `recdl <verb> overrides...`."""
+
+from recdl.commands import main
+
+main()

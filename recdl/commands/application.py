@@ -1,0 +1,213 @@
+"""The frame of every verb: read the command line, check everything, do the work, say what went wrong, exit."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recdl.config import CONFIGS, compose_unchecked, resolve
+from recdl.errors import ConfigError, RecdlError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+_HYDRA_TARGETS = ("hydra._internal.core_plugins.", "hydra.experimental.callbacks.", "hydra_plugins.")
+_BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+_POSITIONAL = {"compare": "runs"}
+
+
+@cache
+def stamp() -> str:
+    """Return the local date and time at which this process first asked: 20171125-120000."""
+    return datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+
+
+def run_verb(verb: str) -> None:
+    """Run a verb with the command line of this process, and exit: with status 0 only if all of it succeeded.
+
+    The whole configuration, of a sweep every point, is composed and checked before any work starts. Only then the
+    verb's module, and all that it needs, is imported: a misspelt key is told at once.
+    """
+    try:
+        sys.exit(_run(verb))
+    except (RecdlError, OSError) as error:  # OSError: a full disk, a folder that may not be written to
+        _complain(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted: nothing that was under way is taken for whole", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _run(verb: str) -> int:
+    import hydra
+    from hydra._internal.utils import get_args_parser  # the grammar of the command line is Hydra's own
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("sweep_folder", _sweep_folder, replace=True)
+    if verb in _POSITIONAL:
+        sys.argv[1:] = _with_key(sys.argv[1:], key=_POSITIONAL[verb])
+    arguments = get_args_parser().parse_args()
+    sweep = _check(verb, arguments) if _works(arguments) else None
+    if sweep is not None and verb != "train":
+        raise ConfigError(f"--multirun: {verb} cannot sweep; train can")
+    failures: list[Exception] = []
+
+    def perform(composed: "DictConfig") -> Any:
+        # Left to Hydra, an error would come with a trace of its insides.
+        try:
+            return _perform(verb, composed)
+        except (RecdlError, OSError) as error:
+            failures.append(error)
+            if sweep is not None:
+                _complain(error)  # and go on with the other points
+            return None
+
+    status = 0
+    try:
+        hydra.main(config_path=str(CONFIGS), config_name=verb, version_base="1.3")(perform)()
+    except SystemExit as stopped:
+        status = stopped.code if isinstance(stopped.code, int) else 1
+    if sweep is None and failures:
+        raise failures[0]
+    if sweep is not None:
+        from recdl.commands.sweep import report_sweep
+
+        report_sweep(sweep)
+    return status or int(bool(failures))
+
+
+def _with_key(arguments: Sequence[str], *, key: str) -> list[str]:
+    """Turn arguments without a key into one list override: `runs/a runs/b` into `runs=['runs/a','runs/b']`."""
+    from hydra._internal.utils import get_args_parser
+
+    positional = [
+        given
+        for given in get_args_parser().parse_args(list(arguments)).overrides
+        if "=" not in given or Path(given).is_dir()
+    ]
+    if not positional:
+        return list(arguments)
+    quoted = ",".join("'" + given.replace("'", "\\'") + "'" for given in positional)
+    return [*(given for given in arguments if given not in positional), f"{key}=[{quoted}]"]
+
+
+def _works(arguments: Namespace) -> bool:
+    """Whether the command line asks for work, not only for help or to be shown the configuration."""
+    for option in ("config_path", "experimental_rerun"):
+        if getattr(arguments, option) is not None:
+            raise ConfigError(
+                f"--{option.replace('_', '-')}: not with recdl; add your own YAML files by --config-dir"
+            )
+    return not (
+        arguments.help or arguments.hydra_help or arguments.shell_completion or arguments.cfg or arguments.info
+    )
+
+
+def _perform(verb: str, composed: "DictConfig") -> Any:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    hydra = HydraConfig.get()
+    config = resolve(verb, composed, choices=hydra.runtime.choices)
+    if hydra.mode == RunMode.MULTIRUN:
+        config["run_dir"] = str(Path(hydra.sweep.dir, hydra.sweep.subdir))
+        print(f"\npoint {hydra.job.num}: {' '.join(hydra.overrides.task)}", flush=True)
+    return getattr(import_module(f"recdl.commands.{verb}"), verb)(config)
+
+
+def _check(verb: str, arguments: Namespace) -> Path | None:
+    """Check the whole configuration, of a sweep at every point; return the folder of the sweep if it is one."""
+    from hydra.types import RunMode
+
+    folder = Path(arguments.config_dir) if arguments.config_dir else None
+    name = arguments.config_name or verb
+    fixed, swept = _overrides(arguments.overrides)
+    composed = compose_unchecked(name, fixed, folder=folder)
+    _check_hydra(composed.hydra, key="hydra")
+    if not arguments.multirun and composed.hydra.mode != RunMode.MULTIRUN:
+        composed = compose_unchecked(name, arguments.overrides, folder=folder)
+        resolve(verb, composed, choices=composed.hydra.runtime.choices)
+        return None
+    sweep = Path(composed.hydra.sweep.dir)
+    if composed.hydra.sweeper._target_ != _BASIC_SWEEPER:
+        return sweep  # another sweeper finds its points one after the other
+    own = [f"{key}={value}" for key, value in (composed.hydra.sweeper.get("params") or {}).items()]
+    for point in _points([*own, *fixed, *swept]):
+        composed = compose_unchecked(name, point, folder=folder)
+        resolve(verb, composed, choices=composed.hydra.runtime.choices)
+    return sweep
+
+
+def _overrides(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell overrides with one value from those that sweep over several."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    fixed, swept = list[str](), list[str]()
+    for override in given:
+        try:
+            sweeps = OverridesParser.create().parse_override(override).is_sweep_override()
+        except HydraException as error:
+            raise ConfigError(f"{override}: is no override such as key=value: {error}") from error
+        (swept if sweeps else fixed).append(override)
+    return fixed, swept
+
+
+def _points(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the overrides of each point that Hydra's basic sweeper will run."""
+    from hydra import initialize_config_dir
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+        try:
+            batches = BasicSweeper.split_arguments(parser.parse_overrides(list(overrides)), max_batch_size=None)
+        except HydraException as error:
+            raise ConfigError(str(error)) from error
+    for batch in batches:
+        yield from batch
+
+
+def _check_hydra(node: Any, *, key: str) -> None:
+    """Refuse to let Hydra itself, or Python's logging, construct what a configuration names.
+
+    Hydra instantiates its callbacks, launcher and sweeper before any verb starts: a second door beside `build`.
+    """
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(node, resolve=False)
+    for full, value in _leaves(plain, key):
+        last = full.rpartition(".")[2]
+        if last == "_target_" and not str(value).startswith(_HYDRA_TARGETS):
+            raise ConfigError(f"{full}: {value!r} is not allowed here: only Hydra's own plugins are")
+        if last == "()" or (last == "class" and not str(value).startswith("logging.")):
+            raise ConfigError(f"{full}: {value!r} is not allowed here: only classes of logging are")
+
+
+def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        for name, inner in node.items():
+            yield from _leaves(inner, f"{key}.{name}")
+    elif isinstance(node, list):
+        for inner in node:
+            yield from _leaves(inner, key)
+    else:
+        yield key, node
+
+
+def _sweep_folder(run_dir: str | None) -> str:
+    return run_dir or f"runs/{stamp()}-sweep"
+
+
+def _complain(error: Exception) -> None:
+    print(f"error: {error}", file=sys.stderr, flush=True)

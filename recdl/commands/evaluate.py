@@ -1,0 +1,66 @@
+"""Evaluate a finished run under another protocol."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from recdl.commands.ingredients import (
+    fresh_folder,
+    log_of_run,
+    model_of_run,
+    settings_of,
+    split_of_run,
+)
+from recdl.commands.recording import print_summary, record_evaluations
+from recdl.config import EvaluateSettings, build
+from recdl.evaluation.protocol import EvaluationProtocol
+from recdl.evaluation.records import Ingredient, RunRecord, RunWriter, check_run_folder
+from recdl.metrics.ranking import METRIC_VERSION
+from recdl.signatures import checked_settings
+
+
+def evaluate(config: Mapping[str, Any]) -> None:
+    """Rank with a finished run's model again, by other rules, and record that as a run of its own.
+
+    What the model learned stays as it is; so does the time it took to learn it.
+
+    Args:
+        config: As `recdl.config.compose("evaluate", ...)` gives it.
+
+    Raises:
+        RecdlError: If the run or its log is not whole, or the new folder is taken.
+    """
+    settings = checked_settings(EvaluateSettings, config)
+    record = RunRecord.open(Path(settings.run))
+    protocol: EvaluationProtocol = build(settings.evaluation, group="evaluation")
+    folder = _folder(settings, record)
+    check_run_folder(folder, overwrite=settings.overwrite)
+    model = model_of_run(record)
+    log = log_of_run(record, prepared=settings.prepared, progress=settings.progress)
+    split = split_of_run(record, log)
+    name = settings.names["evaluation"]
+    changed = {
+        "evaluation": settings.evaluation,
+        "names": {**record.config.get("names", {}), "evaluation": name},
+        "run_dir": settings.run_dir,
+    }
+    ingredient = Ingredient(name, protocol.fingerprint, settings_of(settings.evaluation))
+    writer = RunWriter.start(
+        folder,
+        config={**record.config, **changed},
+        identity=replace(record.identity, protocol=ingredient, metric_version=METRIC_VERSION),
+        overwrite=settings.overwrite,
+    )
+    seconds = record_evaluations(
+        writer, model, split, protocol=protocol, seed=record.identity.seed, progress=settings.progress
+    )
+    fit_seconds = record.metrics["time/fit_seconds"]
+    print_summary(writer.finish(fit_seconds=fit_seconds, learning_curve=record.learning_curve, metrics=seconds))
+
+
+def _folder(settings: EvaluateSettings, record: RunRecord) -> Path:
+    if settings.run_dir:
+        return Path(settings.run_dir)
+    identity = record.identity
+    return fresh_folder(Path("runs"), f"{identity.data.name}-{identity.model}-{settings.names['evaluation']}")

@@ -1,0 +1,30 @@
+"""Write a run's model as a bundle, to be served elsewhere."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recdl.commands.ingredients import candidates, log_of_run, split_of_run
+from recdl.config import ExportSettings
+from recdl.evaluation.records import RunRecord
+from recdl.serving.bundle import check_bundle_folder, write_bundle
+from recdl.signatures import checked_settings
+
+
+def export(config: Mapping[str, Any]) -> None:
+    """Write a bundle and print the folder it lies in.
+
+    Args:
+        config: As `recdl.config.compose("export", ...)` gives it.
+
+    Raises:
+        RecdlError: If the run or its log is not whole, or the folder is taken.
+    """
+    settings = checked_settings(ExportSettings, config)
+    record = RunRecord.open(Path(settings.run))
+    folder = Path(settings.bundle) if settings.bundle else Path("bundles", record.folder.resolve().name)
+    check_bundle_folder(folder, overwrite=settings.overwrite)
+    log = log_of_run(record, prepared=settings.prepared, progress=settings.progress)
+    allowed = candidates(split_of_run(record, log).train)
+    write_bundle(folder, record, log, candidates=allowed, overwrite=settings.overwrite)
+    print(folder)

@@ -1,0 +1,112 @@
+"""What verbs share: the log and the split of a run, the items that may be recommended, fresh folders."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recdl.commands.application import stamp
+from recdl.config import build, build_model
+from recdl.data.interactions import Interactions
+from recdl.data.preparation import prepare
+from recdl.data.prepared import PreparedLog
+from recdl.data.splits import Split
+from recdl.errors import DataError, RecordError
+from recdl.evaluation.records import RunRecord
+from recdl.models.protocol import Recommender
+
+
+def fresh_folder(root: Path, name: str) -> Path:
+    """Return a path below `root` where nothing lies yet: `<date>-<time>-<name>`, with a number if need be."""
+    folder = root / f"{stamp()}-{name}"
+    number = 2
+    while folder.exists():
+        folder = root / f"{stamp()}-{name}-{number}"
+        number += 1
+    return folder
+
+
+def candidates(train: Interactions) -> npt.NDArray[np.bool_]:
+    """Return (n_items,) bool, the items that any model may recommend: those with an event in train."""
+    mask = np.zeros(train.n_items, np.bool_)
+    mask[train.items] = True
+    return mask
+
+
+def find_prepared(root: Path, *, fingerprint: str) -> Path | None:
+    """Return the folder below `root` that holds the prepared log with this fingerprint, if one does."""
+    for manifest in sorted(root.glob("*/manifest.json")):
+        try:
+            if json.loads(manifest.read_text(encoding="utf-8")).get("fingerprint") == fingerprint:
+                return manifest.parent
+        except (OSError, ValueError, AttributeError):
+            continue  # not ours to judge: another folder may be the one
+    return None
+
+
+def log_of_run(record: RunRecord, *, prepared: str | None, progress: bool) -> PreparedLog:
+    """Open the log that a run was trained on; prepare it again where it is gone.
+
+    Args:
+        record: The run.
+        prepared: Folder of the prepared log; None looks where the run had it.
+        progress: Whether to show what is being done.
+
+    Raises:
+        DataError: If the log is not what it was when the run was trained.
+    """
+    expected = record.identity.data.fingerprint
+    root = Path(_of(record, "prepared_root"))
+    folder = Path(prepared) if prepared is not None else find_prepared(root, fingerprint=expected)
+    log = (
+        prepare(build(_of(record, "data"), group="data"), root, progress=progress)
+        if folder is None
+        else PreparedLog.open(folder)
+    )
+    if log.fingerprint != expected:
+        raise DataError(
+            f"the log in {log.folder} is not the one that the run in {record.folder} was trained on (fingerprint "
+            f"{log.fingerprint[:12]}, not {expected[:12]}); give prepared=FOLDER of that one"
+        )
+    return log
+
+
+def split_of_run(record: RunRecord, log: PreparedLog) -> Split:
+    """Split a run's log again, as it was split then.
+
+    Raises:
+        RecordError: If this version of recdl splits it otherwise.
+    """
+    split: Split = build(_of(record, "split"), group="split").split(
+        log.interactions, data_fingerprint=log.fingerprint
+    )
+    expected = record.identity.split.fingerprint
+    if split.fingerprint != expected:
+        raise RecordError(
+            f"the split of the run in {record.folder} cannot be made again with this version of recdl (its "
+            f"fingerprint is {split.fingerprint[:12]}, not {expected[:12]}); run it again"
+        )
+    return split
+
+
+def model_of_run(record: RunRecord) -> Recommender:
+    """Build a run's model, with what it learned."""
+    trainer = build(_of(record, "trainer"), group="trainer")
+    model: Recommender = build_model(
+        _of(record, "model"), extras={"trainer": trainer, "seed": record.identity.seed}
+    )
+    return model.set_state(record.state())
+
+
+def settings_of(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what to show of a configuration's node: all but its target."""
+    return {name: value for name, value in node.items() if name != "_target_"}
+
+
+def _of(record: RunRecord, key: str) -> Any:
+    if key not in record.config:
+        raise RecordError(f"{record.folder / 'config.yaml'} is damaged: it has no {key}; run it again")
+    return record.config[key]

@@ -1,0 +1,107 @@
+"""Recommend items with a bundle."""
+
+import csv
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recdl.commands.ingredients import find_prepared
+from recdl.config import RecommendSettings, build_model
+from recdl.data.prepared import PreparedLog
+from recdl.data.queries import Queries
+from recdl.errors import ConfigError, DataError
+from recdl.models import ranking
+from recdl.serving.bundle import Bundle, read_bundle
+from recdl.serving.histories import known_user_queries, read_histories
+from recdl.serving.recommendations import (
+    check_recommendations_path,
+    recommendation_table,
+    write_recommendations,
+)
+from recdl.signatures import checked_settings
+
+_USER = "user_id"
+
+
+def recommend(config: Mapping[str, Any]) -> None:
+    """Write the best items for each user as CSV or Parquet, or print them as CSV.
+
+    Args:
+        config: As `recdl.config.compose("recommend", ...)` gives it.
+
+    Raises:
+        RecdlError: If the bundle, the log or a file of users or histories cannot be used as it is.
+    """
+    settings = checked_settings(RecommendSettings, config)
+    if (settings.users is None) == (settings.histories is None):
+        raise ConfigError("give either users=... (of the log) or histories=FILE (of anyone)")
+    output = Path(settings.output) if settings.output else None
+    if output is not None:
+        check_recommendations_path(output)
+    bundle = read_bundle(Path(settings.bundle))
+    model = build_model(bundle.model, extras={"seed": bundle.seed}).set_state(bundle.state)
+    queries, query_ids = _queries(settings, bundle)
+    excluded = bundle.exclude_history if settings.exclude_history is None else settings.exclude_history
+    items, scores = ranking.recommend(
+        model, queries, k=settings.k, candidates=bundle.candidates, exclude_history=excluded
+    )
+    table = recommendation_table(query_ids, items, scores, bundle.items)
+    if output is None:
+        table.to_csv(sys.stdout, index=False)
+    else:
+        write_recommendations(table, output)
+        print(output)
+
+
+def _queries(settings: RecommendSettings, bundle: Bundle) -> tuple[Queries, npt.NDArray[np.object_]]:
+    if settings.histories is not None:
+        read = read_histories(Path(settings.histories), items=bundle.items, behavior_names=bundle.behavior_names)
+        if read.n_unknown_items:
+            left_out = f"{read.n_unknown_items:,} of {read.n_events:,} events are of items the model does not know"
+            print(f"{left_out}: left out", file=sys.stderr)
+        return read.queries, read.query_ids
+    log = _log(settings, bundle)
+    queries = known_user_queries(_users(settings), bundle.users, log.interactions)
+    return queries, bundle.users.ids(queries.users)
+
+
+def _log(settings: RecommendSettings, bundle: Bundle) -> PreparedLog:
+    """Open the log that the bundle's model was trained on, which a bundle does not hold."""
+    data = bundle.manifest["run"]["data"]
+    root = Path(settings.prepared_root)
+    folder = Path(settings.prepared) if settings.prepared else find_prepared(root, fingerprint=data["fingerprint"])
+    if folder is None:
+        raise DataError(
+            f"the histories of known users are in the log {data['name']!r}, which is not prepared in {root}; give "
+            "prepared=FOLDER of that log, or histories=FILE"
+        )
+    log = PreparedLog.open(folder)
+    bundle.check_log(log)
+    return log
+
+
+def _users(settings: RecommendSettings) -> list[str]:
+    given = settings.users
+    if isinstance(given, str) and Path(given).suffix.lower() in (".csv", ".parquet"):
+        return _read_users(Path(given))
+    return [str(user) for user in (given if isinstance(given, tuple) else (given,))]
+
+
+def _read_users(path: Path) -> list[str]:
+    """Return the column `user_id` of a CSV or Parquet file, as text."""
+    try:
+        if path.suffix.lower() == ".parquet":
+            table = pq.read_table(path, columns=[_USER])
+            return [str(user) for user in table[_USER].cast(pa.string()).to_pylist()]
+        with path.open(encoding="utf-8-sig", newline="") as opened:
+            return [row[_USER] for row in csv.DictReader(opened)]
+    except (KeyError, pa.ArrowException) as error:
+        raise DataError(f"{path} has no column {_USER!r} of ids: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error

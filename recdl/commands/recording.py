@@ -1,0 +1,50 @@
+"""Evaluate a fitted model into the record of its run, and show what came out."""
+
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from recdl.commands.ingredients import candidates
+from recdl.data.splits import Split
+from recdl.evaluation.evaluate import evaluate
+from recdl.evaluation.protocol import EvaluationProtocol
+from recdl.evaluation.records import RunRecord, RunWriter
+from recdl.models.protocol import Recommender
+
+
+def record_evaluations(
+    writer: RunWriter, model: Recommender, split: Split, *, protocol: EvaluationProtocol, seed: int, progress: bool
+) -> dict[str, float]:
+    """Evaluate on validation and on test, write both, and return the seconds each took, by metric name."""
+    writer.write_split_report(split.report)
+    allowed = candidates(split.train)
+    seconds = {}
+    for part, query_set in (("validation", split.validation), ("test", split.test)):
+        started = time.perf_counter()
+        evaluation = evaluate(
+            model, query_set, candidates=allowed, protocol=protocol, seed=seed, progress=progress
+        )
+        seconds[f"time/{part}_seconds"] = time.perf_counter() - started
+        writer.write_evaluation(part, evaluation)
+    writer.write_state(model.get_state())
+    return seconds
+
+
+def print_summary(record: RunRecord) -> None:
+    """Print the metrics of a run, and where its record lies."""
+    confidence = float(record.identity.protocol.settings["confidence"])
+    table = Table(title=f"{record.identity.model} on {record.identity.data.name}", title_justify="left")
+    table.add_column("metric")
+    for column in ("validation", "test", f"{confidence:.0%} interval of test"):
+        table.add_column(column, justify="right")
+    for name, value in record.metrics.items():
+        metric = name.removeprefix("test/")
+        if metric == name or "@" not in metric:
+            continue
+        ends = record.intervals.get(name)
+        interval = "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
+        table.add_row(metric, f"{record.metrics[f'validation/{metric}']:.4f}", f"{value:.4f}", interval)
+    Console().print(table)
+    print(f"fitted in {record.metrics['time/fit_seconds']:.1f} s")
+    print(f"run record: {record.folder}")

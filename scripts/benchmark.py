@@ -1,0 +1,6 @@
+#!/usr/bin/env python3
+"""Train several models on one log and compare them: see `benchmark.py --help`."""
+
+from environment import run_verb
+
+run_verb("benchmark")

@@ -1,0 +1,6 @@
+#!/usr/bin/env python3
+"""Compare runs: a table, intervals, a paired test, a page: see `compare.py --help`."""
+
+from environment import run_verb
+
+run_verb("compare")

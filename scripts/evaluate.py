@@ -1,0 +1,6 @@
+#!/usr/bin/env python3
+"""Evaluate a finished run under another protocol: see `evaluate.py --help`."""
+
+from environment import run_verb
+
+run_verb("evaluate")

@@ -1,0 +1,6 @@
+#!/usr/bin/env python3
+"""Write a run's model as a bundle to be served elsewhere: see `export.py --help`."""
+
+from environment import run_verb
+
+run_verb("export")

@@ -1,0 +1,6 @@
+#!/usr/bin/env python3
+"""Train one model on a log, evaluate it, and leave a run record: see `train.py --help`."""
+
+from environment import run_verb
+
+run_verb("train")
