@@ -1,0 +1,86 @@
+"""The bundle's README: what the model is, what it learned from and what it scored, for whoever receives it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_CARD = """\
+# {model}, trained on {data}
+
+A recommender exported by recdl {recdl_version} on {created}.
+
+- **Model**: `{target}`, seed {seed}; the settings are in `manifest.json`.
+- **Data**: {data} (fingerprint `{data_fingerprint}`), {n_users:,} users, {n_items:,} items;
+  behaviors: {behaviors}.
+- **Trained**: the run `{run_id}` finished on {finished}. It learned from the train part of the split below; the
+  validation and test parts were only measured on.
+- **Split**: {split} (fingerprint `{split_fingerprint}`).
+- **Recommends**: {n_candidates:,} of the {n_items:,} items, those with an event in the train part. In the
+  evaluation {history}.
+
+## Measured
+
+Full ranking over those items, protocol {protocol} (fingerprint `{protocol_fingerprint}`, metric version
+{metric_version}). Figures compare only with figures on the same data, split and protocol.
+
+{tables}
+## Use
+
+    recdl recommend bundle=PATH histories=FILE k=10
+
+`FILE` is a CSV or Parquet file of `user_id,item_id` and, where known, `behavior` and `timestamp`. The bundle holds
+the weights, the raw ids of users and items, and which items may be recommended; it holds no event of the log. User
+ids can be personal data: pass the bundle on only to whom they may be given.
+"""
+
+_PARTS = {"test": "Test part", "validation": "Validation part"}
+
+
+def model_card(manifest: Mapping[str, Any]) -> str:
+    """Return the README of a bundle as Markdown; it holds no raw id."""
+    run = manifest["run"]
+    history = "taken out of" if manifest["exclude_history"] else "kept in"
+    return _CARD.format(
+        model=run["model"],
+        data=run["data"]["name"],
+        recdl_version=manifest["recdl_version"],
+        created=manifest["created"],
+        target=manifest["model"]["_target_"],
+        seed=run["seed"],
+        data_fingerprint=run["data"]["fingerprint"][:12],
+        n_users=manifest["n_users"],
+        n_items=manifest["n_items"],
+        n_candidates=manifest["n_candidates"],
+        behaviors=", ".join(manifest["behaviors"]),
+        run_id=run["run_id"],
+        finished=run["finished"],
+        split=run["split"]["name"],
+        split_fingerprint=run["split"]["fingerprint"][:12],
+        history=f"the items of a query's own history were {history} its recommendations",
+        protocol=run["protocol"]["name"],
+        protocol_fingerprint=run["protocol"]["fingerprint"][:12],
+        metric_version=run["metric_version"],
+        tables="".join(_table(run, part=part, title=title) for part, title in _PARTS.items()),
+    )
+
+
+def _table(run: Mapping[str, Any], *, part: str, title: str) -> str:
+    metrics = {
+        name.removeprefix(f"{part}/"): value for name, value in run["metrics"].items() if name.startswith(part)
+    }
+    if not metrics:
+        return ""
+    confidence = run["protocol"]["settings"].get("confidence")
+    heading = f"{confidence:.0%} interval" if isinstance(confidence, float) else "interval"
+    rows = [
+        f"| {name} | {_figure(value)} | {_interval(run['intervals'].get(f'{part}/{name}'))} |"
+        for name, value in metrics.items()
+    ]
+    return "\n".join([f"### {title}", "", f"| metric | value | {heading} |", "|---|---:|---:|", *rows, "", ""])
+
+
+def _figure(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def _interval(ends: tuple[float, float] | list[float] | None) -> str:
+    return "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
