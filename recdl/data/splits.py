@@ -90,7 +90,6 @@ class TemporalSplit:
         validation_cut = _moment(before, self.validation_fraction, name="validation_fraction")
         cuts = {"validation": validation_cut, "test": test_cut}
         parts = _Parts(log, _first_at(log, validation_cut), _first_at(log, test_cut))
-        make = _ask_per_user if self.queries == "per_user" else _ask_per_event
         query_sets = {}
         for name, (starts, ends) in parts.windows().items():
             positions = ragged_positions(starts, ends)
@@ -101,7 +100,10 @@ class TemporalSplit:
                     f" of {_named(self.target_behaviors)}; raise split.{name}_fraction or change"
                     " split.target_behaviors"
                 )
-            query_sets[name] = make(log, positions, starts)
+            if self.queries == "per_user":
+                query_sets[name] = _ask_per_user(log, positions, starts)
+            else:
+                query_sets[name] = _ask_per_event(log, positions)
         ties = {name: int((np.asarray(log.timestamps) == cut).sum()) for name, cut in cuts.items()}
         return _assemble(
             self, parts, query_sets, ties, data_fingerprint, {name: _iso(cut) for name, cut in cuts.items()}
@@ -220,7 +222,7 @@ def _ask_per_user(log: Interactions, positions: Positions, starts: Positions) ->
     return _query_set(log, users, starts[users], pairs % log.n_items, firsts)
 
 
-def _ask_per_event(log: Interactions, positions: Positions, starts: Positions) -> QuerySet:
+def _ask_per_event(log: Interactions, positions: Positions) -> QuerySet:
     """Ask before each of `positions` for its item, with what the user did strictly earlier in time."""
     is_first = np.ones(log.n_events, np.bool_)
     is_first[1:] = np.diff(log.timestamps) != 0

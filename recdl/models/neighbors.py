@@ -50,9 +50,9 @@ class ItemKNN:
         Raises:
             DataError: If the log holds no event.
         """
-        item_users = user_item_matrix(train).T.tocsr()
+        users = user_item_matrix(train)
         itself = np.arange(train.n_items)
-        self.similarity_ = nearest(item_users, item_users, left_out=itself, k=self.k, shrinkage=self.shrinkage)
+        self.similarity_ = nearest(users.T.tocsr(), users, left_out=itself, k=self.k, shrinkage=self.shrinkage)
         return self
 
     def score(self, queries: Queries) -> npt.NDArray[np.float32]:
@@ -90,6 +90,9 @@ class UserKNN:
     train_: Sparse
     """(n_users, n_items) float32, 1 where the user touched the item."""
 
+    transposed_: Sparse
+    """(n_items, n_users) float32, the same by item, so that a query costs only what its items' users cost."""
+
     def __init__(self, *, k: int = 100, shrinkage: float = 0.0) -> None:
         """Set the size of the neighbourhood.
 
@@ -110,7 +113,11 @@ class UserKNN:
         Raises:
             DataError: If the log holds no event.
         """
-        self.train_ = user_item_matrix(train)
+        return self._keep(user_item_matrix(train))
+
+    def _keep(self, train: Sparse) -> Self:
+        self.train_ = train
+        self.transposed_ = train.T.tocsr()
         return self
 
     def similarities(self, queries: Queries) -> Sparse:
@@ -120,7 +127,7 @@ class UserKNN:
             DataError: If a history holds an item outside the catalogue.
         """
         histories = history_matrix(queries, self.train_.shape[1])
-        return nearest(histories, self.train_, left_out=queries.users, k=self.k, shrinkage=self.shrinkage)
+        return nearest(histories, self.transposed_, left_out=queries.users, k=self.k, shrinkage=self.shrinkage)
 
     def score(self, queries: Queries) -> npt.NDArray[np.float32]:
         """Return (n_queries, n_items) float32, 0 where no neighbour touched the item.
@@ -145,36 +152,37 @@ class UserKNN:
             RecordError: If an array is missing or does not fit the others.
         """
         offsets, indices, n_items = (_part(state, name) for name in ("offsets", "indices", "n_items"))
-        self.train_ = _matrix(offsets, indices, np.ones(len(indices), np.float32), int(n_items[0]))
-        return self
+        if not len(n_items):
+            raise RecordError("the state of a neighbour model has an empty 'n_items'; export the run again")
+        return self._keep(_matrix(offsets, indices, np.ones(len(indices), np.float32), int(n_items[0])))
 
 
 def nearest(
-    queries: Sparse, rows: Sparse, *, left_out: npt.NDArray[np.integer], k: int, shrinkage: float
+    queries: Sparse, others: Sparse, *, left_out: npt.NDArray[np.integer], k: int, shrinkage: float
 ) -> Sparse:
-    """Return the cosines between each query and the `k` most similar rows, of two binary matrices.
+    """Return the cosines between each query and the `k` others most similar to it, from two binary matrices.
 
-    The cosine of a with b is |a and b| / (sqrt(|a| |b|) + shrinkage). Rows that share nothing are no neighbours;
-    of equally similar rows the first are kept.
+    The cosine of a with b is |a and b| / (sqrt(|a| |b|) + shrinkage). Those that share nothing are no neighbours;
+    of the equally similar the first are kept.
 
     Args:
-        queries: (n_queries, n_features).
-        rows: (n_rows, n_features).
-        left_out: (n_queries,) the row that is no neighbour of the query; -1 for none.
-        k: Rows kept a query.
+        queries: (n_queries, n_features), a query a row.
+        others: (n_features, n_others), one a column.
+        left_out: (n_queries,) which of the others is no neighbour of the query; -1 for none.
+        k: Neighbours kept a query.
         shrinkage: Added to the denominator.
 
     Returns:
-        (n_queries, n_rows) float32, at most `k` entries a row, sorted by index.
+        (n_queries, n_others) float32, at most `k` entries a row, sorted by index.
     """
-    query_sizes, row_sizes = np.diff(queries.indptr), np.diff(rows.indptr)
-    columns = rows.T.tocsr()
-    work = queries @ np.diff(columns.indptr).astype(np.float64)
+    query_sizes = np.diff(queries.indptr)
+    sizes = np.bincount(others.indices, minlength=others.shape[1])
+    work = queries @ np.diff(others.indptr).astype(np.float64)
     counts, indices, similarities = [], [], []
-    for start, end in _blocks(np.minimum(work, len(row_sizes))):
-        shared = queries[start:end] @ columns
+    for start, end in _blocks(np.minimum(work, len(sizes))):
+        shared = queries[start:end] @ others
         lengths = np.diff(shared.indptr)
-        products = query_sizes[start:end].repeat(lengths).astype(np.float64) * row_sizes[shared.indices]
+        products = query_sizes[start:end].repeat(lengths).astype(np.float64) * sizes[shared.indices]
         cosines = (shared.data / (np.sqrt(products) + shrinkage)).astype(np.float32)
         cosines[shared.indices == left_out[start:end].repeat(lengths)] = 0
         kept, chosen, values = _top_k(shared.indptr, shared.indices, cosines, k)
@@ -184,7 +192,7 @@ def nearest(
     offsets = np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]))
     flat_indices = np.concatenate([np.empty(0, np.int32), *indices])
     flat_similarities = np.concatenate([np.empty(0, np.float32), *similarities])
-    found = csr_array((flat_similarities, flat_indices, offsets), shape=(len(query_sizes), len(row_sizes)))
+    found = csr_array((flat_similarities, flat_indices, offsets), shape=(len(query_sizes), len(sizes)))
     found.sort_indices()
     return found
 
@@ -228,7 +236,10 @@ def _top_k(
 
 def _dense_product(left: Sparse, right: Sparse) -> npt.NDArray[np.float32]:
     """Return `left @ right`, summed in float64 so that scores that are equal by symmetry come out equal."""
-    return (left.astype(np.float64) @ right).astype(np.float32).toarray()
+    # Only the rows that are asked for, since scipy copies the whole of a float32 matrix to multiply it by float64.
+    used, columns = np.unique(left.indices, return_inverse=True)
+    narrow = csr_array((left.data.astype(np.float64), columns, left.indptr), shape=(left.shape[0], len(used)))
+    return (narrow @ right[used]).astype(np.float32).toarray()
 
 
 def _check(k: int, shrinkage: float) -> None:
@@ -240,7 +251,7 @@ def _check(k: int, shrinkage: float) -> None:
 
 def _part(state: State, name: str) -> npt.NDArray[Any]:
     array = state.get(name)
-    if array is None or array.ndim != 1 or not len(array):
+    if array is None or array.ndim != 1:
         raise RecordError(f"the state of a neighbour model needs a flat array {name!r}; export the run again")
     return array
 
@@ -249,8 +260,12 @@ def _matrix(
     offsets: npt.NDArray[Any], indices: npt.NDArray[Any], data: npt.NDArray[Any], n_columns: int
 ) -> Sparse:
     """Put a matrix together from arrays that come from outside, of which nothing is taken for granted."""
-    fits = offsets[0] == 0 and offsets[-1] == len(indices) == len(data) and (np.diff(offsets) >= 0).all()
-    if not fits or (len(indices) and not 0 <= indices.min() <= indices.max() < n_columns):
+    fits = len(offsets) and offsets[0] == 0 and offsets[-1] == len(indices) == len(data)
+    if (
+        not fits
+        or (np.diff(offsets) < 0).any()
+        or (len(indices) and not 0 <= indices.min() <= indices.max() < n_columns)
+    ):
         raise RecordError(
             "the arrays in the state of a neighbour model do not fit each other; export the run again"
         )
