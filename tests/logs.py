@@ -1,0 +1,31 @@
+"""Small logs whose answers are known."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from recdl.data.interactions import Interactions
+
+Event = tuple[int, int, int, int]
+"""User, timestamp (microseconds), behaviour code, item."""
+
+
+def log_of_events(
+    events: Iterable[Event], *, n_users: int, n_items: int, behavior_names: Sequence[str] = ("view", "purchase")
+) -> Interactions:
+    """Encode events, given in any order, as preparation does: by user, time, behaviour and item."""
+    table = np.array(sorted(events), np.int64).reshape(-1, 4)
+    return Interactions(
+        offsets=np.searchsorted(table[:, 0], np.arange(n_users + 1)).astype(np.int64),
+        items=table[:, 3].astype(np.int32),
+        behaviors=table[:, 2].astype(np.int8),
+        timestamps=table[:, 1].copy(),
+        n_items=n_items,
+        behavior_names=tuple(behavior_names),
+    )
+
+
+def log_of_items(histories: Sequence[Sequence[int]], *, n_items: int) -> Interactions:
+    """Encode one list of items a user, oldest first, a microsecond apart, all views."""
+    events = [(user, time, 0, item) for user, items in enumerate(histories) for time, item in enumerate(items)]
+    return log_of_events(events, n_users=len(histories), n_items=n_items, behavior_names=("view",))
