@@ -196,8 +196,8 @@ def _moment(times: npt.NDArray[np.int64], fraction: float, *, name: str) -> int:
     first, last = (times.min(), times.max()) if len(times) else (0, 0)
     if first == last:
         raise DataError(
-            f"split.{name} cannot be met: there are {len(times)} events to cut, all of one moment; a split by time"
-            " needs two (split=leave_last_out needs none)"
+            f"split.{name} cannot be met: there are {len(times)} events to cut, all of one moment, and a split by"
+            " time needs two moments; use a longer log or split=leave_last_out"
         )
     rank = min(int(len(times) * (1 - fraction)), len(times) - 1)
     at = np.partition(times, rank)[rank]
