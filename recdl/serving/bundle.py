@@ -127,6 +127,7 @@ def write_bundle(
         RecordError: If the record of the run is damaged.
     """
     check_bundle_folder(folder, overwrite=overwrite)
+    folder = folder.resolve()  # "." has no name to put beside it, and a link is to stay one
     assert candidates.dtype == np.bool_ and candidates.shape == (len(log.items),), "one flag an item of the log"
     content = _content(record, log, n_candidates=int(candidates.sum()))
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.replaced")

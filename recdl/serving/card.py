@@ -65,7 +65,9 @@ def model_card(manifest: Mapping[str, Any]) -> str:
 
 def _table(run: Mapping[str, Any], *, part: str, title: str) -> str:
     metrics = {
-        name.removeprefix(f"{part}/"): value for name, value in run["metrics"].items() if name.startswith(part)
+        name.removeprefix(f"{part}/"): value
+        for name, value in run["metrics"].items()
+        if name.startswith(f"{part}/")
     }
     if not metrics:
         return ""

@@ -245,6 +245,19 @@ def test_an_empty_folder_is_filled(
     assert read_bundle(target).manifest["n_users"] == 3
 
 
+def test_the_working_folder_is_filled_when_it_is_empty(
+    target: Path,
+    record: RunRecord,
+    log: PreparedLog,
+    candidates: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target.mkdir()
+    monkeypatch.chdir(target)
+    write_bundle(Path(), record, log, candidates=candidates)
+    assert read_bundle(target).manifest["n_users"] == 3
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_failure_half_way_leaves_what_was_there(
     overwrite: bool,
