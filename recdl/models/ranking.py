@@ -1,6 +1,6 @@
 """Ranks and lists from the scores of any model: masking, ties, chunks and memory, written once for all."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +70,7 @@ def rank(
             marks of a comparison, the lists, the targets and, where it is excluded, the history. A single query is
             ranked whatever it takes. On top come the result, up to some 40 bytes an item to put ties in order
             (10 MiB at least), and what the model itself allocates while it scores.
-        progress: Whether to show a progress bar on standard error.
+        progress: Whether to show a progress bar on standard error, if that is a terminal.
 
     Raises:
         DataError: If there is no query or no candidate, if a query names an item outside the catalogue, or if the
@@ -88,14 +88,15 @@ def rank(
     marks = torch.empty_like(masking.buffer)
     lists = np.full((len(queries), k), -1, np.int32)
     above, equal = np.zeros((2, len(targets)), np.int64)
-    for start, end in _tracked(chunks, recommender, progress):
-        # Those with the most targets first: the queries with a j-th target are then the first rows, for any j.
-        rows = start + np.argsort(-counts[start:end], kind="stable")
-        scores = masking.scores(queries[rows])
-        items, _ = _best(scores, k)
-        lists[rows, : items.shape[1]] = items
-        places = ragged_positions(offsets[rows], offsets[rows + 1])
-        above[places], equal[places] = _count(scores, targets[places], counts[rows], marks)
+    with _progress(progress) as bar:
+        for start, end in bar.track(chunks, description=f"ranking with {type(recommender).__name__}"):
+            # Most targets first: the queries with a j-th target are then the first rows, for any j.
+            rows = start + np.argsort(-counts[start:end], kind="stable")
+            scores = masking.scores(queries[rows])
+            items, _ = _best(scores, k)
+            lists[rows, : items.shape[1]] = items
+            places = ragged_positions(offsets[rows], offsets[rows + 1])
+            above[places], equal[places] = _count(scores, targets[places], counts[rows], marks)
     return Ranking(_expected_positions(above, equal, offsets), lists)
 
 
@@ -209,12 +210,10 @@ def _longest(chunks: list[tuple[int, int]]) -> int:
     return max(end - start for start, end in chunks)
 
 
-def _tracked(chunks: list[tuple[int, int]], recommender: Recommender, progress: bool) -> Iterator[tuple[int, int]]:
-    with Progress(console=Console(stderr=True), transient=True, disable=not progress) as bar:
-        shown = bar.add_task(f"ranking with {type(recommender).__name__}", total=chunks[-1][1])
-        for start, end in chunks:
-            yield start, end
-            bar.advance(shown, end - start)
+def _progress(wanted: bool) -> Progress:
+    console = Console(stderr=True)
+    shown = wanted and console.is_terminal  # in a file, what is wiped from a screen would stay as empty lines
+    return Progress(console=console, transient=True, disable=not shown, auto_refresh=shown)
 
 
 def _best(scores: torch.Tensor, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:

@@ -1,0 +1,360 @@
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recdl.data.queries import Queries, QuerySet
+from recdl.errors import DataError
+from recdl.models.protocol import RankingTask
+from recdl.models.ranking import Ranking, rank, recommend
+
+
+class Table:
+    """A recommender that looks the scores of a user up; it notes how many queries it is asked for at once."""
+
+    def __init__(self, scores: Any) -> None:
+        self.table = np.asarray(scores, np.float32)
+        self.asked: list[int] = []
+
+    def score(self, queries: Queries) -> npt.NDArray[np.float32]:
+        self.asked.append(len(queries))
+        return self.table[queries.users]
+
+    def fit(self, train: Any, validation: Any = None) -> "Table":
+        raise NotImplementedError
+
+    def get_state(self) -> Any:
+        raise NotImplementedError
+
+    def set_state(self, state: Any) -> "Table":
+        raise NotImplementedError
+
+
+class Given(Table):
+    """Gives the very array it holds, whatever its type and shape."""
+
+    def __init__(self, scores: npt.NDArray[Any]) -> None:
+        self.table = scores
+
+    def score(self, queries: Queries) -> npt.NDArray[np.float32]:
+        return self.table
+
+
+def _query_set(targets: Sequence[Sequence[int]], histories: Sequence[Sequence[int]] | None = None) -> QuerySet:
+    """One query a user, in the order of the users."""
+    queries = Queries.anonymous(histories or [[]] * len(targets))
+    users = np.arange(len(targets), dtype=np.int32)
+    queries = Queries(users, queries.starts, queries.ends, queries.items, queries.behaviors, queries.timestamps)
+    offsets = np.cumsum([0, *map(len, targets)]).astype(np.int64)
+    return QuerySet(queries, offsets, np.array([item for row in targets for item in row], np.int32))
+
+
+def _task(
+    targets: Sequence[Sequence[int]],
+    n_items: int,
+    *,
+    histories: Sequence[Sequence[int]] | None = None,
+    no_candidates: Sequence[int] = (),
+    exclude_history: bool = False,
+) -> RankingTask:
+    candidates = np.ones(n_items, np.bool_)
+    candidates[list(no_candidates)] = False
+    return RankingTask(_query_set(targets, histories), candidates, exclude_history)
+
+
+def test_a_target_has_the_rank_of_its_score_among_all_candidates() -> None:
+    ranking = rank(Table([[0.1, 0.9, 0.5, -2], [4, 3, 2, 1]]), _task([[2, 3], [0]], 4), k=2)
+    assert ranking.ranks.tolist() == [2, 4, 1]
+    assert ranking.lists.tolist() == [[1, 2], [0, 1]]
+    assert ranking.ranks.dtype == np.float64 and ranking.lists.dtype == np.int32
+
+
+def test_a_target_tied_with_others_has_the_mean_of_the_places_they_share() -> None:
+    # Item 1 is above; items 0, 2 and 3 share places 2, 3 and 4.
+    assert rank(Table([[5, 9, 5, 5, 1]]), _task([[2]], 5), k=1).ranks.tolist() == [3]
+
+
+def test_targets_that_share_a_tie_have_their_expected_places_in_item_order() -> None:
+    # Two targets among five equal items, one item above: 1 + j (5 + 1) / (2 + 1) = 3 and 5. Of all ways to put two
+    # among five places, the first stands at 2 on average, the second at 4.
+    ranking = rank(Table([[7, 7, 7, 8, 7, 7]]), _task([[1, 4]], 6), k=1)
+    assert ranking.ranks.tolist() == [3, 5]
+
+
+def test_a_tie_made_of_targets_alone_costs_nothing() -> None:
+    assert rank(Table([[1, 2, 2, 0]]), _task([[1, 2]], 4), k=1).ranks.tolist() == [1, 2]
+
+
+def test_scoring_all_items_alike_puts_a_target_in_the_middle() -> None:
+    assert rank(Table(np.zeros((1, 101))), _task([[7]], 101), k=10).ranks.tolist() == [51]
+
+
+def test_zero_and_minus_zero_are_equal_scores() -> None:
+    ranking = rank(Table([[-0.0, 0.0, -0.0, 0.0, -1]]), _task([[0]], 5), k=3)
+    assert ranking.ranks.tolist() == [2.5]
+    assert ranking.lists.tolist() == [[0, 1, 2]]
+
+
+def test_equal_scores_are_listed_by_rising_item_also_where_the_list_cuts_them_off() -> None:
+    scores = np.zeros((1, 50))
+    scores[0, [41, 17]] = 1
+    assert rank(Table(scores), _task([[3]], 50), k=4).lists.tolist() == [[17, 41, 0, 1]]
+
+
+def test_negative_scores_are_listed_in_their_order_among_ties() -> None:
+    scores = [[-3, -1, -2, -1, -2, -2]]
+    assert rank(Table(scores), _task([[3]], 6), k=4).lists.tolist() == [[1, 3, 2, 4]]
+    assert rank(Table(scores), _task([[3]], 6), k=6).lists.tolist() == [[1, 3, 2, 4, 5, 0]]
+
+
+def test_a_target_that_is_no_candidate_is_a_miss_and_is_never_listed() -> None:
+    ranking = rank(Table([[9, 8, 7, 6]]), _task([[0, 2]], 4, no_candidates=[0]), k=4)
+    assert ranking.ranks.tolist() == [np.inf, 2]
+    assert ranking.lists.tolist() == [[1, 2, 3, -1]]
+
+
+def test_an_excluded_history_makes_room_for_the_others_and_a_target_in_it_is_a_miss() -> None:
+    histories = [[0, 1, 0], []]
+    table = Table([[9, 8, 7, 6], [9, 8, 7, 6]])
+    ranking = rank(table, _task([[1, 2], [2]], 4, histories=histories, exclude_history=True), k=2)
+    assert ranking.ranks.tolist() == [np.inf, 1, 3]
+    assert ranking.lists.tolist() == [[2, 3], [0, 1]]
+
+
+def test_a_history_that_is_not_excluded_changes_nothing() -> None:
+    ranking = rank(Table([[9, 8, 7, 6]]), _task([[2]], 4, histories=[[0, 1]]), k=2)
+    assert ranking.ranks.tolist() == [3]
+    assert ranking.lists.tolist() == [[0, 1]]
+
+
+def test_lists_longer_than_the_catalogue_are_padded() -> None:
+    ranking = rank(Table([[1, 3, 2]]), _task([[0]], 3), k=5)
+    assert ranking.lists.tolist() == [[1, 2, 0, -1, -1]]
+
+
+def test_the_scores_a_model_keeps_are_not_written_to() -> None:
+    row = np.broadcast_to(np.array([3, 2, 1], np.float32), (2, 3))
+    task = _task([[1], [2]], 3, histories=[[0], []], exclude_history=True)
+    assert rank(Given(row), task, k=1).lists.tolist() == [[1], [0]]
+    assert row[0].tolist() == [3, 2, 1]
+
+
+def test_scores_that_are_a_view_with_falling_strides_are_ranked() -> None:
+    table = np.array([[1, 2, 3]], np.float32)[:, ::-1]
+    assert rank(Given(table), _task([[0]], 3), k=3).lists.tolist() == [[0, 1, 2]]
+
+
+class Case(NamedTuple):
+    """A ranking task with many ties, masks and targets, and the scores to do it by."""
+
+    scores: npt.NDArray[np.float32]
+    task: RankingTask
+    histories: list[list[int]]
+
+
+def _case(seed: int, *, n_queries: int = 30, n_items: int = 130, n_levels: int = 9) -> Case:
+    """Make a case in which some queries have so many targets that their rows are sorted, and most have few."""
+    generator = np.random.default_rng(seed)
+    scores = generator.integers(-n_levels // 2, n_levels // 2 + 1, (n_queries, n_items)).astype(np.float32)
+    sizes = np.where(generator.random(n_queries) < 0.2, generator.integers(30, 90, n_queries), 2)
+    sizes = np.minimum(np.where(generator.random(n_queries) < 0.5, 1, sizes), n_items)
+    targets = [np.sort(generator.choice(n_items, size, replace=False)).tolist() for size in sizes]
+    histories = [generator.integers(0, n_items, generator.integers(0, 9)).tolist() for _ in range(n_queries)]
+    out = generator.choice(n_items, n_items // 10, replace=False).tolist()
+    exclude_history = bool(generator.integers(2))
+    task = _task(targets, n_items, histories=histories, no_candidates=out, exclude_history=exclude_history)
+    return Case(scores, task, histories)
+
+
+def _twin(case: Case, k: int) -> Ranking:
+    """Rank by the definition: one query, one target, one item at a time."""
+    n_items = case.scores.shape[1]
+    offsets, items = case.task.query_set.target_offsets, case.task.query_set.target_items
+    ranks, lists = [], []
+    for query, row in enumerate(case.scores.tolist()):
+        hidden = set(case.histories[query]) if case.task.exclude_history else set()
+        allowed = [item for item in range(n_items) if case.task.candidates[item] and item not in hidden]
+        order = sorted(allowed, key=lambda item, row=row: (-row[item], item))  # type: ignore[misc]
+        lists.append((order + [-1] * k)[:k])
+        targets = items[offsets[query] : offsets[query + 1]].tolist()
+        for target in targets:
+            if target not in allowed:
+                ranks.append(math.inf)
+                continue
+            above = sum(row[item] > row[target] for item in allowed)
+            equal = sum(row[item] == row[target] for item in allowed)
+            tied = [other for other in targets if other in allowed and row[other] == row[target]]
+            ranks.append(above + (tied.index(target) + 1) * (equal + 1) / (len(tied) + 1))
+    return Ranking(np.array(ranks), np.array(lists, np.int32))
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("k", [1, 10, 200])
+def test_ranks_and_lists_equal_those_of_a_twin_that_sorts_explicitly(seed: int, k: int) -> None:
+    case = _case(seed)
+    expected = _twin(case, k)
+    ranking = rank(Table(case.scores), case.task, k=k)
+    assert ranking.ranks.tolist() == expected.ranks.tolist()
+    assert ranking.lists.tolist() == expected.lists.tolist()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1), memory_budget=st.integers(1, 200_000), n_levels=st.sampled_from([1, 3, 1000])
+)
+def test_a_chunk_of_any_size_gives_the_same_bits(seed: int, memory_budget: int, n_levels: int) -> None:
+    case = _case(seed, n_levels=n_levels)
+    whole = rank(Table(case.scores), case.task, k=7)
+    parts = rank(Table(case.scores), case.task, k=7, memory_budget=memory_budget)
+    assert parts.ranks.tobytes() == whole.ranks.tobytes()
+    assert parts.lists.tobytes() == whole.lists.tobytes()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_renumbering_the_items_changes_the_rank_of_no_single_target(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    scores = generator.integers(0, 5, (6, 20)).astype(np.float32)
+    targets = generator.integers(0, 20, 6)
+    new = generator.permutation(20)
+    renumbered = np.empty_like(scores)
+    renumbered[:, new] = scores
+    before = rank(Table(scores), _task(targets[:, None].tolist(), 20), k=1).ranks
+    after = rank(Table(renumbered), _task(new[targets][:, None].tolist(), 20), k=1).ranks
+    assert before.tolist() == after.tolist()
+
+
+def test_ties_are_ranked_as_breaking_them_at_random_does_on_average() -> None:
+    scores = np.array([[2, 1, 1, 1, 1, 1, 0]], np.float32)
+    ranks = rank(Table(scores), _task([[1, 3, 5]], 7), k=1).ranks
+    n = 4000
+    noise = np.random.default_rng(0).random((n, 7), dtype=np.float32) / 2
+    drawn = rank(Table(scores + noise), _task([[1, 3, 5]] * n, 7), k=1).ranks.reshape(n, 3)
+    means = np.sort(drawn, axis=1).mean(axis=0)
+    # Places among five have a standard deviation below 2; five standard errors.
+    np.testing.assert_allclose(means, ranks, atol=5 * 2 / math.sqrt(n))
+
+
+def test_a_chunk_holds_no_more_queries_than_the_budget_allows() -> None:
+    table = Table(np.zeros((40, 1000)))
+    # Four float32 arrays a query, 16,000 bytes of scores, and little else: five fit in 90,000 bytes.
+    rank(table, _task([[0]] * 40, 1000), k=3, memory_budget=90_000)
+    assert table.asked == [5] * 8
+
+
+def test_a_query_that_does_not_fit_the_budget_is_ranked_alone() -> None:
+    table = Table(np.zeros((3, 1000)))
+    rank(table, _task([[0]] * 3, 1000), k=3, memory_budget=1)
+    assert table.asked == [1, 1, 1]
+
+
+def test_long_histories_count_against_the_budget_where_they_are_excluded() -> None:
+    # 40 bytes an event: the first query takes 56,000 bytes, so that two others fit with it and not four.
+    histories = [list(range(1000))] + [[]] * 4
+    for exclude_history, asked in ((False, [5]), (True, [3, 2])):
+        table = Table(np.zeros((5, 1000)))
+        task = _task([[0]] * 5, 1000, histories=histories, exclude_history=exclude_history)
+        rank(table, task, k=3, memory_budget=90_000)
+        assert table.asked == asked
+
+
+def test_recommending_gives_the_lists_of_ranking_with_their_scores() -> None:
+    case = _case(3)
+    task = case.task
+    items, scores = recommend(
+        Table(case.scores),
+        task.query_set.queries,
+        k=140,
+        candidates=task.candidates,
+        exclude_history=task.exclude_history,
+        memory_budget=20_000,
+    )
+    assert items.tolist() == rank(Table(case.scores), task, k=140).lists.tolist()
+    assert items.dtype == np.int32 and scores.dtype == np.float32
+    rows, places = np.nonzero(items >= 0)
+    assert scores[rows, places].tolist() == case.scores[rows, items[rows, places]].tolist()
+    assert np.isnan(scores[items < 0]).all()
+
+
+def test_recommending_more_items_than_there_are_pads_items_and_scores() -> None:
+    queries = _query_set([[0]]).queries
+    items, scores = recommend(
+        Table([[1, 2]]), queries, k=3, candidates=np.array([False, True]), exclude_history=False
+    )
+    assert items.tolist() == [[1, -1, -1]]
+    np.testing.assert_array_equal(scores, np.array([[2, np.nan, np.nan]], np.float32))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_are_an_error_that_names_the_model(wrong: float) -> None:
+    scores = np.zeros((3, 4), np.float32)
+    scores[1, 2] = wrong
+    with pytest.raises(DataError, match="Table gave NaN or infinite scores for 1 of 3 queries"):
+        rank(Table(scores), _task([[0], [1], [2]], 4), k=2)
+
+
+def test_scores_of_the_wrong_shape_are_an_error_that_names_the_model() -> None:
+    with pytest.raises(DataError, match=r"Given gave float32 scores of shape \(2, 3\) for 2 queries.*\(2, 4\)"):
+        rank(Given(np.zeros((2, 3), np.float32)), _task([[0], [1]], 4), k=2)
+
+
+def test_scores_of_the_wrong_type_are_an_error_that_names_the_model() -> None:
+    with pytest.raises(DataError, match=r"Given gave float64 scores of shape .* must give float32"):
+        rank(Given(np.zeros((1, 4))), _task([[0]], 4), k=2)
+
+
+def test_ranking_for_nobody_is_an_error() -> None:
+    nobody = QuerySet(Queries.anonymous([]), np.zeros(1, np.int64), np.zeros(0, np.int32))
+    with pytest.raises(DataError, match="there is no query to rank for"):
+        rank(Table(np.zeros((0, 4))), RankingTask(nobody, np.ones(4, np.bool_), False), k=2)
+
+
+def test_recommending_to_nobody_is_an_error() -> None:
+    with pytest.raises(DataError, match="there is no query to rank for"):
+        recommend(
+            Table(np.zeros((0, 4))),
+            Queries.anonymous([]),
+            k=2,
+            candidates=np.ones(4, np.bool_),
+            exclude_history=False,
+        )
+
+
+def test_ranking_among_no_candidates_is_an_error() -> None:
+    with pytest.raises(DataError, match="no item may be recommended"):
+        rank(Table(np.zeros((1, 2))), _task([[0]], 2, no_candidates=[0, 1]), k=2)
+
+
+def test_a_target_outside_the_catalogue_is_an_error() -> None:
+    with pytest.raises(DataError, match="a target is item 4, but the catalogue has 4 items"):
+        rank(Table(np.zeros((1, 4))), _task([[4]], 4), k=2)
+
+
+def test_an_excluded_history_outside_the_catalogue_is_an_error() -> None:
+    with pytest.raises(DataError, match="a history holds item 5, but the catalogue has 4 items"):
+        rank(Table(np.zeros((1, 4))), _task([[0]], 4, histories=[[5]], exclude_history=True), k=2)
+
+
+def test_a_list_of_no_items_is_refused() -> None:
+    with pytest.raises(ValueError, match="k must be at least 1, not 0"):
+        rank(Table(np.zeros((1, 4))), _task([[0]], 4), k=0)
+
+
+@pytest.mark.parametrize(
+    ("terminal", "progress", "shown"), [("1", True, True), ("1", False, False), ("", True, False)]
+)
+def test_progress_is_shown_on_a_terminal_where_it_is_asked_for(
+    terminal: str, progress: bool, shown: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    rank(Table(np.zeros((1, 4))), _task([[0]], 4), k=1, progress=progress)
+    output = capfd.readouterr()
+    assert ("ranking with Table" in output.err) == shown
+    assert shown or not output.err
+    assert not output.out
