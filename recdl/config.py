@@ -154,6 +154,7 @@ def compose_unchecked(name: str, overrides: Sequence[str] = (), *, folder: Path 
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
@@ -161,6 +162,7 @@ def compose_unchecked(name: str, overrides: Sequence[str] = (), *, folder: Path 
     if folder is not None and not folder.is_dir():
         raise ConfigError(f"--config-dir {folder}: there is no such folder")
     searched = [] if folder is None else [f"hydra.searchpath=['file://{folder.resolve()}']"]
+    running, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # that of the command line, if any
     try:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             return hydra_compose(name, [*overrides, *searched], return_hydra_config=True)
@@ -173,6 +175,8 @@ def compose_unchecked(name: str, overrides: Sequence[str] = (), *, folder: Path 
         if unknown and len(others) < len(overrides):
             message = _no_such_override(compose_unchecked(name, others, folder=folder), unknown[1])
         raise ConfigError(message) from error
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def _no_such_override(config: "DictConfig", key: str) -> str:
@@ -205,7 +209,7 @@ def resolve(name: str, composed: "DictConfig", *, choices: Mapping[str, Any]) ->
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-    own = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     try:
         plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:

@@ -3,4 +3,5 @@
 
 from environment import run_verb
 
-run_verb("prepare")
+if __name__ == "__main__":
+    run_verb("prepare")

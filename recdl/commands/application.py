@@ -38,11 +38,26 @@ def run_verb(verb: str) -> None:
     try:
         sys.exit(_run(verb))
     except (RecdlError, OSError) as error:  # OSError: a full disk, a folder that may not be written to
-        _complain(error)
+        complain(error)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted: nothing that was under way is taken for whole", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def complain(error: Exception) -> None:
+    """Tell the user what went wrong."""
+    print(f"error: {error}", file=sys.stderr, flush=True)
+
+
+def added_folder() -> Path | None:
+    """Return the folder of the user's own YAML files that the command line added with --config-dir, if it did."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return None
+    sources = HydraConfig.get().runtime.config_sources
+    return next((Path(source.path) for source in sources if source.provider == "command-line"), None)
 
 
 def _run(verb: str) -> int:
@@ -66,7 +81,7 @@ def _run(verb: str) -> int:
         except (RecdlError, OSError) as error:
             failures.append(error)
             if sweep is not None:
-                _complain(error)  # and go on with the other points
+                complain(error)  # and go on with the other points
             return None
 
     status = 0
@@ -207,7 +222,3 @@ def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 def _sweep_folder(run_dir: str | None) -> str:
     return run_dir or f"runs/{stamp()}-sweep"
-
-
-def _complain(error: Exception) -> None:
-    print(f"error: {error}", file=sys.stderr, flush=True)

@@ -1,5 +1,6 @@
 """Evaluate a fitted model into the record of its run, and show what came out."""
 
+import sys
 import time
 
 from rich.console import Console
@@ -31,6 +32,21 @@ def record_evaluations(
     return seconds
 
 
+def console() -> Console:
+    """Return standard output: as wide as the terminal, or 120 characters where there is none."""
+    return Console(width=None if sys.stdout.isatty() else 120)
+
+
+def deciding_metric(record: RunRecord) -> str:
+    """Return the metric that runs of a sweep are told apart by: the trainer's `monitor`, if it was evaluated."""
+    known = [name.removeprefix("validation/") for name in record.metrics if name.startswith("validation/")]
+    monitor = str(record.config["trainer"].get("monitor", ""))
+    ranking = [name for name in known if "@" in name]
+    if monitor in known or not ranking:
+        return monitor
+    return next((name for name in ranking if name.startswith("ndcg@")), ranking[0])
+
+
 def print_summary(record: RunRecord) -> None:
     """Print the metrics of a run, and where its record lies."""
     confidence = float(record.identity.protocol.settings["confidence"])
@@ -45,6 +61,6 @@ def print_summary(record: RunRecord) -> None:
         ends = record.intervals.get(name)
         interval = "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
         table.add_row(metric, f"{record.metrics[f'validation/{metric}']:.4f}", f"{value:.4f}", interval)
-    Console().print(table)
+    console().print(table)
     print(f"fitted in {record.metrics['time/fit_seconds']:.1f} s")
     print(f"run record: {record.folder}")

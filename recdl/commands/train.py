@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from recdl.commands.ingredients import candidates, fresh_folder, settings_of
-from recdl.commands.recording import print_summary, record_evaluations
+from recdl.commands.recording import deciding_metric, print_summary, record_evaluations
 from recdl.config import TrainSettings, build, build_model
 from recdl.data.preparation import prepare
 from recdl.data.prepared import PreparedLog
@@ -64,16 +64,6 @@ def record_run(config: Mapping[str, Any]) -> RunRecord:
     )
     curve = getattr(model, "learning_curve_", [])  # baselines learn in one go and have none
     return writer.finish(fit_seconds=fit_seconds, learning_curve=curve, metrics=seconds)
-
-
-def deciding_metric(record: RunRecord) -> str:
-    """Return the metric that runs of a sweep are told apart by: the trainer's `monitor`, if it was evaluated."""
-    known = [name.removeprefix("validation/") for name in record.metrics if name.startswith("validation/")]
-    monitor = str(record.config["trainer"].get("monitor", ""))
-    ranking = [name for name in known if "@" in name]
-    if monitor in known or not ranking:
-        return monitor
-    return next((name for name in ranking if name.startswith("ndcg@")), ranking[0])
 
 
 @dataclass(frozen=True)
