@@ -115,11 +115,10 @@ def _with_key(arguments: Sequence[str], *, key: str) -> list[str]:
 
 def _works(arguments: Namespace) -> bool:
     """Whether the command line asks for work, not only for help or to be shown the configuration."""
-    for option in ("config_path", "experimental_rerun"):
-        if getattr(arguments, option) is not None:
-            raise ConfigError(
-                f"--{option.replace('_', '-')}: not with recdl; add your own YAML files by --config-dir"
-            )
+    if arguments.config_path is not None:
+        raise ConfigError("--config-path: recdl needs its own YAML files; add yours with --config-dir")
+    if arguments.experimental_rerun is not None:
+        raise ConfigError("--experimental-rerun: reads a pickle, which can execute anything; give the overrides")
     return not (
         arguments.help or arguments.hydra_help or arguments.shell_completion or arguments.cfg or arguments.info
     )
@@ -145,7 +144,7 @@ def _check(verb: str, arguments: Namespace) -> Path | None:
     name = arguments.config_name or verb
     fixed, swept = _overrides(arguments.overrides)
     composed = compose_unchecked(name, fixed, folder=folder)
-    _check_hydra(composed.hydra, key="hydra")
+    check_hydra(composed.hydra, key="hydra")
     if not arguments.multirun and composed.hydra.mode != RunMode.MULTIRUN:
         composed = compose_unchecked(name, arguments.overrides, folder=folder)
         resolve(verb, composed, choices=composed.hydra.runtime.choices)
@@ -193,7 +192,7 @@ def _points(overrides: Sequence[str]) -> Iterator[list[str]]:
         yield from batch
 
 
-def _check_hydra(node: Any, *, key: str) -> None:
+def check_hydra(node: Any, *, key: str) -> None:
     """Refuse to let Hydra itself, or Python's logging, construct what a configuration names.
 
     Hydra instantiates its callbacks, launcher and sweeper before any verb starts: a second door beside `build`.
