@@ -1,6 +1,7 @@
 """The embedded DuckDB on which preparation runs, and the few things Ibis has no word for."""
 
 import csv
+import errno
 import gzip
 import io
 from collections.abc import Iterator
@@ -26,6 +27,10 @@ def embedded_engine(scratch: Path) -> Iterator[Any]:
     connection = ibis.duckdb.connect(temp_directory=str(scratch / "spill"))
     try:
         yield connection
+    except (RuntimeError, duckdb.Error) as error:
+        if "interrupted" in str(error).lower():  # DuckDB's answer to Ctrl-C in the middle of a query
+            raise KeyboardInterrupt from error
+        raise
     finally:
         connection.disconnect()
 
@@ -118,12 +123,40 @@ def _check_columns(log: FileLog, path: Path, names: list[str] | tuple[str, ...])
 
 @contextmanager
 def reading_errors(path: Path) -> Iterator[None]:
-    """Turn what DuckDB says of a file or a full disk into DataError, without its advice on its own options."""
+    """Turn what DuckDB says of a file into DataError, without its advice on its own options."""
     try:
         yield
+    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        if _disk_is_full(error):
+            raise
+        raise DataError(f"{path} cannot be read: {_reason(error)}") from error
+    except duckdb.InterruptException:
+        raise
     except duckdb.Error as error:
-        text = str(error)
-        if "No space left" in text or "max_temp_directory_size" in text:
-            raise DataError(f"no space left on the disk while preparing {path}; free some, then repeat") from error
-        reason = text.split("Possible fixes")[0].split("Possible Solution")[0].strip()
-        raise DataError(f"{path} cannot be read: {' '.join(reason.split())}") from error
+        raise DataError(f"{path} cannot be read: {_reason(error)}") from error
+
+
+@contextmanager
+def writing_errors(folder: Path) -> Iterator[None]:
+    """Turn a full or write-protected disk into DataError."""
+    try:
+        yield
+    except (OSError, duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        way_out = "free some space" if _disk_is_full(error) else "mend that"
+        raise DataError(
+            f"the prepared log cannot be written to {folder}: {_reason(error)}; {way_out}, or choose another "
+            "prepared_root. Nothing half written was left there"
+        ) from error
+
+
+def _disk_is_full(error: Exception) -> bool:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return any(sign in str(error) for sign in ("No space left", "max_temp_directory_size", "quota exceeded"))
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    for advice in ("Possible fixes", "Possible Solution", "Possible solutions"):
+        text = text.split(advice)[0]
+    return " ".join(text.split())

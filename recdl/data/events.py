@@ -16,7 +16,8 @@ from recdl.errors import DataError
 if TYPE_CHECKING:
     import ibis
 
-_KEPT = "kept"
+_CODES = {reason: code for code, reason in enumerate(REASONS)}
+_KEPT = len(_CODES)  # the code of a row that no reason drops
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,11 @@ def audit(events: "ibis.Table", connection: Any, log: FileLog, path: Path) -> Au
     Raises:
         DataError: If there are no rows, times that cannot be read, or behaviours that nobody named.
     """
-    groups = events.group_by(reason=_reason(events, log), behavior=_behavior(events, log)).agg(n=events.count())
+    import ibis
+
+    reason = _reason(events, log)
+    behavior = ibis.ifelse(reason == _KEPT, _behavior(events, log), "")  # what is dropped may hold any behaviour
+    groups = events.group_by(reason=reason, behavior=behavior).agg(n=events.count())
     rows = groups.limit(100 * MAX_BEHAVIORS).to_pyarrow().to_pylist()
     if not rows:
         raise DataError(f"{path} holds no rows")
@@ -93,7 +98,7 @@ def audit(events: "ibis.Table", connection: Any, log: FileLog, path: Path) -> Au
         if row["reason"] == _KEPT:
             found[row["behavior"]] += row["n"]
         else:
-            dropped[row["reason"]] += row["n"]
+            dropped[list(REASONS)[row["reason"]]] += row["n"]
     if dropped["bad_timestamp"] and log.bad_timestamps == "error":
         raise _bad_timestamp(connection, log, path, dropped["bad_timestamp"])
     codes, names = _behavior_codes(log, path, found)
@@ -128,10 +133,10 @@ def _reason(events: Any, log: FileLog) -> Any:
     if log.end is not None:
         outside = outside | (events.time >= iso_microseconds(log.end, log.time))
     return ibis.cases(
-        (events.user.isnull(), "missing_user"),
-        (events.item.isnull(), "missing_item"),
-        (events.time.isnull(), "bad_timestamp"),
-        (outside, "outside_period"),
+        (events.user.isnull(), _CODES["missing_user"]),
+        (events.item.isnull(), _CODES["missing_item"]),
+        (events.time.isnull(), _CODES["bad_timestamp"]),
+        (outside, _CODES["outside_period"]),
         else_=_KEPT,
     )
 

@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from recdl.data.engine import arrow_batches, drop_table, embedded_engine, open_table, reading_errors
+from recdl.data.engine import (
+    arrow_batches,
+    drop_table,
+    embedded_engine,
+    open_table,
+    reading_errors,
+    writing_errors,
+)
 from recdl.data.events import Audit, audit, kept_events, typed_events
 from recdl.data.interactions import Interactions
 from recdl.data.prepared import FORMAT_VERSION, PreparedLog, content_fingerprint
@@ -46,19 +53,14 @@ def prepare(source: Source, root: Path, *, progress: bool = True) -> PreparedLog
         RecordError: If the folder exists and is damaged.
     """
     console = Console(stderr=True, quiet=not progress)
-    stage = console.status if console.is_terminal else _silent
+    stage = console.status if progress and console.is_terminal else _silent
     with stage("looking at the input"):
         described = {"preparation_version": _VERSION, **identity(source)}
         key = fingerprint(described)
         folder = root / f"{source.name}-{key[:12]}"
     if not folder.exists():
-        try:
-            with whole_folder(folder) as partial:
-                _write(source, partial, {"name": source.name, "key": key, **described}, stage)
-        except OSError as error:
-            raise DataError(
-                f"the prepared log cannot be written to {folder}: {error}; nothing was left there"
-            ) from error
+        with writing_errors(folder), whole_folder(folder) as partial:
+            _write(source, partial, {"name": source.name, "key": key, **described}, stage)
     with stage("opening the prepared log"):
         prepared = PreparedLog.open(folder)
     console.print(prepared.summary())
@@ -84,8 +86,8 @@ def _write(source: Source, folder: Path, head: dict[str, Any], stage: Stage) -> 
     with stage("opening the input"):
         log = as_file(source, scratch)
     path = source_file(log)
-    with embedded_engine(scratch) as connection, reading_errors(path):
-        with stage(f"reading {path.name}"):
+    with embedded_engine(scratch) as connection:
+        with stage(f"reading {path.name}"), reading_errors(path):
             rows = connection.create_table(
                 "rows", typed_events(open_table(connection, log, path), log, path), temp=True
             )
@@ -134,21 +136,19 @@ def _numbered(table: "ibis.Table", order: str) -> "ibis.Table":
 def _core(connection: Any, encoded: _Encoded, filters: Filters) -> _Encoded:
     """Keep users and items with enough events, until both hold for all that is left; then number them anew."""
     limits = {"user": filters.min_user_events, "item": filters.min_item_events}
-    wanted = {key: limit for key, limit in limits.items() if limit > 1}
-    events, rounds, before = encoded.events, 0, _count(encoded.events)
-    while wanted:
+    events, names = encoded.events, ["events"]
+    while True:
         core = events
-        for key, limit in wanted.items():
-            sizes = events.group_by(key).agg(n=events.count())
-            core = core.semi_join(sizes.filter(sizes.n >= limit), key)
-        core = connection.create_table(f"core_{rounds}", core, temp=True)
-        drop_table(connection, events.get_name())
-        events, rounds, after = core, rounds + 1, _count(core)
-        if after == before:
+        for key, limit in limits.items():
+            few = _few(connection, events, key, limit, name=f"few_{key}_{len(names)}")
+            core = core if few is None else core.anti_join(few, key)
+        if core is events:
             break
-        before = after
-    if rounds <= 1:  # the first round took nothing away
-        return _Encoded(events, encoded.users, encoded.items)
+        names.append(f"core_{len(names)}")
+        events = connection.create_table(names[-1], core, temp=True)
+        drop_table(connection, names[-2])
+    if len(names) == 1:
+        return encoded
     users = connection.create_table(
         "users_left", _left(encoded.users, events.select(index=events.user)), temp=True
     )
@@ -158,6 +158,15 @@ def _core(connection: Any, encoded: _Encoded, filters: Filters) -> _Encoded:
     joined = events.join(users, events.user == users.before).join(items, events.item == items.before)
     renumbered = joined.select(user=users.index, item=items.index, behavior=events.behavior, time=events.time)
     return _Encoded(renumbered, users, items)
+
+
+def _few(connection: Any, events: "ibis.Table", key: str, limit: int, *, name: str) -> "ibis.Table | None":
+    """Return the users or items with fewer events than `limit`, or None if there are none."""
+    if limit <= 1:
+        return None
+    sizes = events.group_by(key).agg(n=events.count())
+    few = connection.create_table(name, sizes.filter(sizes.n < limit).select(key), temp=True)
+    return few if _count(few) else None
 
 
 def _left(vocabulary: "ibis.Table", used: "ibis.Table") -> "ibis.Table":
@@ -223,7 +232,9 @@ def _npy(path: Path, dtype: type[np.generic], length: int) -> Iterator[Callable[
 
 
 def _counts(found: Audit, interactions: Interactions) -> dict[str, Any]:
-    events = np.bincount(interactions.behaviors, minlength=len(found.names))
+    events = np.zeros(len(found.names), np.int64)
+    for start in range(0, interactions.n_events, _BATCH):  # by the batch: bincount makes int64 of what it counts
+        events += np.bincount(interactions.behaviors[start : start + _BATCH], minlength=len(events))
     return {
         "rows_read": found.rows,
         "dropped": found.dropped,

@@ -71,7 +71,7 @@ class PreparedLog:
     def summary(self) -> Table:
         """Return a table of what was read, why rows were dropped, and what is left."""
         counts = self.manifest["counts"]
-        table = Table(title=f"prepared log: {self.manifest['name']}", title_justify="left", show_header=False)
+        table = Table(title=f"prepared log {self.folder.name}", title_justify="left", show_header=False)
         table.add_column()
         table.add_column(justify="right")
         table.add_row("rows read", f"{counts['rows_read']:,}")

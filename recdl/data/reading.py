@@ -38,7 +38,11 @@ def source_file(log: FileLog) -> Path:
 
 
 def identity(source: Source) -> dict[str, Any]:
-    """Return what the prepared log follows from: all settings but names and places, and the input's content."""
+    """Return what the prepared log follows from: all settings but names and places, and the input's content.
+
+    Raises:
+        DataError: If the input is not there or cannot be read.
+    """
     settings = {key: value for key, value in asdict(source).items() if key not in ("name", "path", "data_root")}
     if settings.get("behaviors") is not None:
         settings["behaviors"] = [
@@ -48,7 +52,10 @@ def identity(source: Source) -> dict[str, Any]:
     if isinstance(source, ShopLog):
         return described | {"input": {"generator_version": SHOP_VERSION}}
     path = source_file(complete_journey(source) if isinstance(source, CompleteJourneyLog) else source)
-    described["input"] = {"bytes": path.stat().st_size, "sha256": file_fingerprint(path)}
+    try:
+        described["input"] = {"bytes": path.stat().st_size, "sha256": file_fingerprint(path)}
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
     return described
 
 

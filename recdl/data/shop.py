@@ -109,7 +109,7 @@ def generate_shop(shop: ShopLog) -> pa.Table:
     """Generate the log, in the order of time.
 
     Returns:
-        Columns `user_id`, `item_id` and `behavior` (text), `timestamp` (microseconds, UTC), `session_id` (int64, an
+        Columns `user_id`, `item_id`, `behavior` (text), `timestamp` (microseconds, UTC), `session_id` (int64, the
         event's session) and `category` (int64); the last two do not go into the prepared log.
     """
     rng = np.random.default_rng(shop.seed)
@@ -234,8 +234,7 @@ class _Visits:
 def _moments(shop: ShopLog, rng: np.random.Generator, n: int) -> Floats:
     """Draw n times, in seconds since the first day: any day, most in the evening."""
     hours = rng.normal(19.5, 3.5, n) % 24
-    moments: Floats = rng.integers(shop.n_days, size=n) * _DAY + np.floor(hours * 3_600)
-    return moments
+    return (rng.integers(shop.n_days, size=n) * _DAY + np.floor(hours * 3_600)).astype(np.float64)
 
 
 def _walk(

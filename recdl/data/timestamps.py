@@ -1,23 +1,27 @@
 """Times of any notation as microseconds since 1970-01-01 UTC, as Ibis expressions."""
 
-import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
+
 from recdl.data.sources import Time
+from recdl.errors import DataError
 
 if TYPE_CHECKING:
     import ibis
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = 1_000_000
-# Years 1 to 9999: what a calendar can show. A number outside is in another unit, or no time at all.
-_EARLIEST, _LATEST = -62_135_596_800 * _SECOND, 253_402_300_800 * _SECOND
+# The years 2 to 9998: what a calendar shows in every time zone. A number outside is in another unit, or no time.
+_EARLIEST, _LATEST = -62_104_060_800 * _SECOND, 253_370_764_800 * _SECOND
 # Up to 1e11 a number counts seconds (until the year 5138), up to 1e14 milliseconds, above it microseconds: all
 # three readings then lie between 1973 and 5138.
 _AUTO_MILLISECONDS, _AUTO_MICROSECONDS = 100_000_000_000, 100_000_000_000_000
+_DATE = r"^\d{4}-\d{1,2}-\d{1,2}$"
+_ISO = r"^\d{4}-\d{1,2}-\d{1,2}([T ]\d.*)?$"
 _SCALES = {"s": _SECOND, "ms": 1_000, "us": 1}
 
 
@@ -27,22 +31,30 @@ def microseconds(column: "ibis.Value", time: Time) -> "ibis.Value":
     Args:
         column: Text, numbers, dates or timestamps.
         time: How the log writes its times; dates and timestamps only need its time zone.
+
+    Raises:
+        DataError: If the column is of a type that cannot be a time.
     """
     import ibis
 
     kind = column.type()
+    if kind.is_string():
+        # This also keeps DuckDB 2.0 from moving the casts below into its CSV reader, where they fail for good.
+        column = column.nullif("")
     if kind.is_timestamp() and kind.timezone is not None:
-        parsed = _since_1970(column.cast("timestamp"))
-    elif kind.is_temporal():
-        parsed = _to_utc(_since_1970(column.cast("timestamp")), time)
-    elif time.format in _SCALES:
-        parsed = _number(column, time.format)
-    elif time.format == "auto":
+        return _since_1970(column.cast("timestamp"))
+    if kind.is_timestamp() or kind.is_date():
+        return _to_utc(_since_1970(column.cast("timestamp")), time)
+    if not (kind.is_string() or kind.is_numeric()):
+        raise DataError(
+            f"column {column.get_name()!r} is of type {kind}; times are text, numbers, dates or timestamps"
+        )
+    if time.format in _SCALES:
+        return _number(column, time.format)
+    if time.format == "auto":
         number = _auto_number(column)
-        parsed = ibis.coalesce(number, _iso(column, time)) if kind.is_string() else number
-    else:
-        parsed = _text(column.cast("string"), time)
-    return ibis.ifelse((parsed >= _EARLIEST) & (parsed < _LATEST), parsed, ibis.null("int64"))
+        return ibis.coalesce(number, _iso(column, time)) if kind.is_string() else number
+    return _text(column.cast("string"), time)
 
 
 def iso_microseconds(text: str, time: Time) -> int:
@@ -55,64 +67,77 @@ def iso_microseconds(text: str, time: Time) -> int:
 
 def iso_text(time: int) -> str:
     """Return microseconds since 1970-01-01 UTC as ISO 8601."""
-    return (_EPOCH + timedelta(microseconds=time)).isoformat().replace("+00:00", "Z")
+    return f"{np.datetime64(time, 'us')}".removesuffix(".000000") + "Z"
 
 
 def _since_1970(moment: Any) -> Any:
+    """Return timestamps as microseconds; infinite ones, which some databases know, become null."""
     import ibis
 
-    sane = moment.between(ibis.timestamp("0001-01-01 00:00:00"), ibis.timestamp("9999-12-31 23:59:59"))
-    return ibis.ifelse(sane, moment, ibis.null("timestamp")).delta(
-        ibis.timestamp("1970-01-01"), unit="microsecond"
-    )
+    return moment.delta(ibis.timestamp("1970-01-01"), unit="microsecond")
 
 
 def _number(column: Any, unit: str) -> Any:
     """Read numbers of one unit; decimal fractions in text are exact down to the microsecond."""
     import ibis
 
-    scale = _SCALES[unit]
-    limit = _LATEST // scale
-    if column.type().is_integer():
-        return ibis.ifelse(column.between(-limit, limit), column.cast("int64") * scale, ibis.null("int64"))
-    if column.type().is_numeric():
-        return ibis.ifelse(
-            column.between(-limit, limit), (column * scale).round().cast("int64"), ibis.null("int64")
-        )
-    whole = column.try_cast("int64")
-    exact = ibis.ifelse(whole.between(-limit, limit), whole * scale, ibis.null("int64"))
-    if unit == "us":
-        return exact
-    digits = {"s": 6, "ms": 3}[unit]
-    return ibis.coalesce(exact, (column.try_cast(f"decimal(18, {digits})") * scale).cast("int64"))
+    kind, scale = column.type(), _SCALES[unit]
+    if kind.is_string():
+        whole = _scaled(column.try_cast("int64"), scale)
+        if scale == 1:
+            return whole
+        return ibis.coalesce(whole, _scaled(column.try_cast(f"decimal(18, {len(str(scale)) - 1})"), scale))
+    return _scaled(column.cast("int64") if kind.is_integer() else column, scale)
+
+
+def _scaled(number: Any, scale: int) -> Any:
+    return _times(number, _scale_within(number, scale))
+
+
+def _times(number: Any, scale: Any) -> Any:
+    return number * scale if number.type().is_integer() else (number * scale).round().cast("int64")
+
+
+def _scale_within(number: Any, scale: int) -> Any:
+    """Return the scale, or null for numbers that are no time: they might not fit when multiplied."""
+    import ibis
+
+    known = number.between(_EARLIEST // scale, _LATEST // scale - 1)
+    return ibis.ifelse(known, ibis.literal(scale, type="int64"), ibis.null("int64"))
 
 
 def _auto_number(column: Any) -> Any:
+    """Read numbers whose unit follows from their size."""
     import ibis
 
-    size = column.abs() if column.type().is_numeric() else column.try_cast("float64").abs()
-    # 20171125 is far more likely a day than a second of August 1970: better no reading than a wrong one.
-    day = (size >= 19_000_101) & (size <= 21_001_231)
-    return ibis.cases(
-        (day, ibis.null("int64")),
-        (size < _AUTO_MILLISECONDS, _number(column, "s")),
-        (size < _AUTO_MICROSECONDS, _number(column, "ms")),
-        else_=_number(column, "us"),
+    if not column.type().is_string():
+        return _auto_scaled(column.cast("int64") if column.type().is_integer() else column)
+    whole = _auto_scaled(column.try_cast("int64"))
+    return ibis.coalesce(whole, _auto_scaled(column.try_cast("decimal(24, 6)")))
+
+
+def _auto_scaled(number: Any) -> Any:
+    import ibis
+
+    scale = ibis.cases(
+        # 20171125 is far more likely a day than a second of August 1970: better no reading than a wrong one.
+        (number.between(19_000_101, 21_001_231), ibis.null("int64")),
+        (number.between(1 - _AUTO_MILLISECONDS, _AUTO_MILLISECONDS - 1), _scale_within(number, _SCALES["s"])),
+        (number.between(1 - _AUTO_MICROSECONDS, _AUTO_MICROSECONDS - 1), _scale_within(number, _SCALES["ms"])),
+        else_=_scale_within(number, _SCALES["us"]),
     )
+    return _times(number, scale)  # one product: a product in each case reads the text anew in each
 
 
 def _text(text: Any, time: Time) -> Any:
-    import ibis
-
     if time.format == "iso":
         return _iso(text, time)
     if time.format == "date":
-        day = ibis.ifelse(text.re_search(r"^\d{4}-\d{1,2}-\d{1,2}$"), text, ibis.null("string"))
-        return _to_utc(_since_1970(day.try_cast("timestamp")), time)
+        return _to_utc(_since_1970(_if_like(text, _DATE).try_cast("timestamp")), time)
     if time.format == "month-day":
-        day = ibis.ifelse(text.re_search(r"^\d{1,2}-\d{1,2}$"), text, ibis.null("string"))
-        return _to_utc(_since_1970((f"{time.year:04d}-" + day).try_cast("timestamp")), time)
-    pattern = time.format
+        day = f"{time.year:04d}-" + _if_like(text, r"^\d{1,2}-\d{1,2}$")
+        return _to_utc(_since_1970(day.try_cast("timestamp")), time)
+    text, pattern = _if_like(text, r"\d"), time.format  # DuckDB reads "infinity" as 1900 whatever the pattern
     if time.year is not None:
         text, pattern = f"{time.year:04d} " + text, "%Y " + pattern
     moment = _since_1970(_try_strptime()(text, pattern).cast("timestamp"))
@@ -122,11 +147,18 @@ def _text(text: Any, time: Time) -> Any:
 def _iso(text: Any, time: Time) -> Any:
     import ibis
 
-    moment = _since_1970(text.try_cast("timestamp"))
+    moment = _since_1970(_if_like(text, _ISO).try_cast("timestamp"))
     if time.timezone == "UTC":
         return moment
     offset_stated = text.re_search(r"\d{2}:\d{2}.*(Z|[+-]\d{2}(:?\d{2})?)$")
     return ibis.ifelse(offset_stated, moment, _to_utc(moment, time))
+
+
+def _if_like(text: Any, pattern: str) -> Any:
+    """Return text that matches, else null: casts read more notations than they should ("epoch", "44-03-15 BC")."""
+    import ibis
+
+    return ibis.ifelse(text.re_search(pattern), text, ibis.null("string"))
 
 
 @lru_cache(maxsize=1)
@@ -193,5 +225,4 @@ def format_advice(time: Time) -> str:
     way_out = "data.bad_timestamps=drop drops such rows and counts them"
     if time.format == "auto":
         return f"state data.time.format (s, ms, us, iso, date, month-day or a pattern such as '%Y%m%d'); {way_out}"
-    hint = " has no year" if re.fullmatch("month-day", time.format) else ""
-    return f"data.time.format is {time.format!r}{hint}; correct it or the file; {way_out}"
+    return f"data.time.format is {time.format!r}: correct it or the file; {way_out}"
