@@ -106,7 +106,9 @@ class QuerySet:
 
     def __post_init__(self) -> None:
         assert len(self.target_offsets) == len(self.queries) + 1, "one range of targets a query"
-        assert self.target_offsets[0] == 0 and self.target_offsets[-1] == len(self.target_items)
+        assert self.target_offsets[0] == 0 and self.target_offsets[-1] == len(self.target_items), (
+            "offsets must span the targets"
+        )
         assert (np.diff(self.target_offsets) > 0).all(), "a query without target"
         rises = np.diff(self.target_items) > 0
         rises[self.target_offsets[1:-1] - 1] = True
