@@ -24,7 +24,8 @@ class Queries:
     """Users (or unknown visitors), each with the history known at the moment of the query.
 
     The history of query `q` is positions `starts[q]` to `ends[q]` of the flat arrays, oldest event first. The flat
-    arrays are shared with the log (and may be memory-mapped): a query costs two integers, however long its history.
+    arrays are shared with the log (and may be memory-mapped): a query costs two integers, however long its
+    history.
 
     Attributes:
         users: (n_queries,) int32, user index, or `UNKNOWN` (-1) for a visitor the model was not trained on.

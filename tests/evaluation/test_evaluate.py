@@ -23,15 +23,6 @@ class Table:
     def score(self, queries: Queries) -> npt.NDArray[np.float32]:
         return self.table[queries.starts]
 
-    def fit(self, train: Any, validation: Any = None) -> "Table":
-        raise NotImplementedError
-
-    def get_state(self) -> Any:
-        raise NotImplementedError
-
-    def set_state(self, state: Any) -> "Table":
-        raise NotImplementedError
-
 
 def _query_set(users: list[int], history: list[int], targets: list[list[int]]) -> QuerySet:
     """Make queries of one event of history each, that of query `q` at position `q`."""

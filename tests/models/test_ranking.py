@@ -25,15 +25,6 @@ class Table:
         self.asked.append(len(queries))
         return self.table[queries.users]
 
-    def fit(self, train: Any, validation: Any = None) -> "Table":
-        raise NotImplementedError
-
-    def get_state(self) -> Any:
-        raise NotImplementedError
-
-    def set_state(self, state: Any) -> "Table":
-        raise NotImplementedError
-
 
 class Given(Table):
     """Gives the very array it holds, whatever its type and shape."""
