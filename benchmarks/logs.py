@@ -44,7 +44,7 @@ class Size:
 SIZES = {
     "S": Size(6_040, 3_706, 1_000_000, 20),
     "L": Size(200_000, 50_000, 10_000_000, 3),
-    "tiny": Size(300, 200, 12_000, 20),  # to try the programs out; its figures mean nothing
+    "tiny": Size(300, 2_500, 12_000, 20),  # to try the programs out; its figures mean nothing
 }
 """The logs by name."""
 

@@ -16,6 +16,7 @@ from measuring import available_cores, emit, last_json, run
 from recdl.config import build, compose
 from recdl.data.preparation import prepare
 from recdl.data.sampling import Pairs
+from recdl.errors import RecdlError
 
 _HERE = Path(__file__).resolve().parent
 _TRAIN = _HERE.parent / "scripts" / "train.py"
@@ -64,8 +65,13 @@ def main() -> None:
     arguments = _arguments()
     log = find_log(arguments.log, arguments.folder)
     common = {"model": arguments.model, "log": arguments.log, "threads": arguments.threads}
+    overrides = _overrides(arguments, log)
+    try:
+        per_epoch = _samples(overrides)  # prepares the log too, so that the run to be measured only opens it
+    except RecdlError as error:
+        raise SystemExit(f"error: {error}") from error
     before = _measure_peer(arguments, log, common)
-    ours = _measure_recdl(arguments, log, common)
+    ours = _measure_recdl(arguments, overrides, per_epoch, common)
     after = _measure_peer(arguments, log, common)
     if before is not None and after is not None:
         # Against the better of its two runs: what slowed the other down was not the peer.
@@ -108,8 +114,9 @@ def _measure_peer(arguments: argparse.Namespace, log: Path, common: dict[str, An
     return float(figures["rate"])
 
 
-def _measure_recdl(arguments: argparse.Namespace, log: Path, common: dict[str, Any]) -> float:
-    """Print a line, and return recdl's rate."""
+def _overrides(arguments: argparse.Namespace, log: Path) -> list[str]:
+    """Return the command line of `scripts/train.py`."""
+    folder = arguments.folder.resolve()
     settings = {
         "data": "parquet",
         "data.path": log,
@@ -118,12 +125,17 @@ def _measure_recdl(arguments: argparse.Namespace, log: Path, common: dict[str, A
         "trainer.accelerator": "cpu",
         "trainer.max_epochs": arguments.epochs,
         "trainer.patience": arguments.epochs,
-        "prepared_root": arguments.folder.resolve() / "prepared",
-        "run_dir": arguments.folder.resolve() / "runs" / f"{arguments.model}-{log.stem}",
+        "prepared_root": folder / "prepared",
+        "run_dir": folder / "runs" / f"{arguments.model}-{log.stem}",
         "overwrite": "true",
     }
-    overrides = [f"{key}={value}" for key, value in settings.items()] + arguments.set
-    per_epoch = _samples(overrides)  # prepares the log too, so that the run below only opens it
+    return [f"{key}={value}" for key, value in settings.items()] + arguments.set
+
+
+def _measure_recdl(
+    arguments: argparse.Namespace, overrides: list[str], per_epoch: int, common: dict[str, Any]
+) -> float:
+    """Print a line, and return recdl's rate, given what an epoch trains on."""
     _, cost = run([sys.executable, _TRAIN, *overrides], threads=arguments.threads, capture=False)
     folder = Path(compose("train", overrides)["run_dir"])
     epochs = [entry["seconds"] for entry in json.loads((folder / "learning_curve.json").read_text())]
@@ -138,6 +150,7 @@ def _measure_recdl(arguments: argparse.Namespace, log: Path, common: dict[str, A
         evaluation_seconds=metrics["time/test_seconds"],
         evaluation_to_epoch=metrics["time/test_seconds"] / epoch,
         **common,
+        settings=arguments.set,
         **cost.row(),
     )
     return per_epoch / epoch
