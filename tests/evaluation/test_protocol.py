@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from recdl.config import CONFIGS
+from recdl.config import CONFIGS, build
 from recdl.errors import ConfigError
 from recdl.evaluation.protocol import EvaluationProtocol
 from recdl.metrics.ranking import RANKING_METRICS
@@ -51,11 +51,10 @@ def test_the_fingerprint_changes_with_the_rules_in_the_code(rule: str, monkeypat
 @pytest.mark.parametrize(("name", "exclude_history"), [("full", False), ("unseen", True)])
 def test_a_config_measures_everything_and_differs_in_what_its_name_says(name: str, exclude_history: bool) -> None:
     config = OmegaConf.to_container(OmegaConf.load(CONFIGS / "evaluation" / f"{name}.yaml"))
-    assert config == {
-        "_target_": "recdl.evaluation.protocol.EvaluationProtocol",
-        "metrics": [*RANKING_METRICS, "coverage"],
-        "cutoffs": [5, 10, 20],
-        "exclude_history": exclude_history,
-        "confidence": 0.95,
-        "n_bootstrap": 1000,
-    }
+    assert build(config, group="evaluation") == EvaluationProtocol(
+        metrics=(*RANKING_METRICS, "coverage"),
+        cutoffs=(5, 10, 20),
+        exclude_history=exclude_history,
+        confidence=0.95,
+        n_bootstrap=1000,
+    )
