@@ -1,7 +1,7 @@
 """Measure how long a CSV log takes to be prepared and split: by recdl, and by hand in plain pandas and DuckDB.
 
 Every side reads the file, drops exact duplicates, indexes users and items, sorts by user and time, writes flat
-arrays and vocabularies, and leaves each user's last two events out. Each line of output is one measurement, as JSON.
+arrays and vocabularies, and leaves each user's last two events out. Output is a JSON line a measurement.
 """
 
 import argparse

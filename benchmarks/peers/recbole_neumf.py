@@ -1,5 +1,6 @@
 """Train RecBole's NeuMF for some seconds and print its rate: `python recbole_neumf.py log.parquet`."""
 
+import contextlib
 import sys
 import tempfile
 import time
@@ -44,8 +45,10 @@ def main() -> None:
     options.add_argument("--n-negatives", type=int, default=4, help="a positive (default: %(default)s)")
     arguments = options.parse_args()
     sys.argv = sys.argv[:1]  # RecBole reads the command line too
-    with tempfile.TemporaryDirectory(prefix="recdl-recbole-") as folder:
-        _write_atomic(arguments.log, Path(folder))
+    log = Path(arguments.log).resolve()
+    # RecBole leaves a folder of TensorBoard events wherever it is run.
+    with tempfile.TemporaryDirectory(prefix="recdl-recbole-") as folder, contextlib.chdir(folder):
+        _write_atomic(log, Path(folder))
         started = time.perf_counter()
         config = Config(model="NeuMF", dataset=_NAME, config_dict=_settings(arguments, folder))
         init_seed(config["seed"], True)
@@ -59,7 +62,7 @@ def main() -> None:
     report(side="recbole NeuMF", unit="samples/s", **meter.figures(), preparation_seconds=preparation)
 
 
-def _write_atomic(log: str, folder: Path) -> None:
+def _write_atomic(log: Path, folder: Path) -> None:
     """Write the log the way RecBole reads it; this is not counted as its preparation."""
     (folder / _NAME).mkdir()
     read_indexed(log).rename(

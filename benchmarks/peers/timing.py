@@ -3,6 +3,7 @@
 import argparse
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -46,7 +47,7 @@ class Meter:
         return {"rate": self._count / seconds, "measured_seconds": seconds}
 
 
-def read_indexed(path: str) -> pd.DataFrame:
+def read_indexed(path: str | Path) -> pd.DataFrame:
     """Read a log of `user_id`, `item_id`, `timestamp`, ids indexed from 0, sorted by user and time."""
     log = pd.read_parquet(path, columns=["user_id", "item_id", "timestamp"]).drop_duplicates()
     for name in ("user_id", "item_id"):
