@@ -1,3 +1,9 @@
+import os
+
+# Before numpy and torch are loaded: on small data a second thread only waits, and where other processes keep the
+# cores busy, for very long (the contract tests took 80 s with two threads and 9 s with one).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 
