@@ -21,7 +21,7 @@ _EARLIEST, _LATEST = -62_104_060_800 * _SECOND, 253_370_764_800 * _SECOND
 # three readings then lie between 1973 and 5138.
 _AUTO_MILLISECONDS, _AUTO_MICROSECONDS = 100_000_000_000, 100_000_000_000_000
 _DATE = r"^\d{4}-\d{1,2}-\d{1,2}$"
-_ISO = r"^\d{4}-\d{1,2}-\d{1,2}([T ]\d.*)?$"
+_MOMENT = r"\d{4}-\d{1,2}-\d{1,2}(?:[T ][\d:.]+)?"
 _SCALES = {"s": _SECOND, "ms": 1_000, "us": 1}
 
 
@@ -83,11 +83,18 @@ def _number(column: Any, unit: str) -> Any:
 
     kind, scale = column.type(), _SCALES[unit]
     if kind.is_string():
-        whole = _scaled(column.try_cast("int64"), scale)
+        whole = _scaled(_whole(column), scale)
         if scale == 1:
             return whole
         return ibis.coalesce(whole, _scaled(column.try_cast(f"decimal(18, {len(str(scale)) - 1})"), scale))
     return _scaled(column.cast("int64") if kind.is_integer() else column, scale)
+
+
+def _whole(text: Any) -> Any:
+    """Read text as int64, null where it has a fraction, which the cast would round away."""
+    import ibis
+
+    return ibis.ifelse(text.contains("."), ibis.null("string"), text).try_cast("int64")
 
 
 def _scaled(number: Any, scale: int) -> Any:
@@ -112,7 +119,7 @@ def _auto_number(column: Any) -> Any:
 
     if not column.type().is_string():
         return _auto_scaled(column.cast("int64") if column.type().is_integer() else column)
-    whole = _auto_scaled(column.try_cast("int64"))
+    whole = _auto_scaled(_whole(column))
     return ibis.coalesce(whole, _auto_scaled(column.try_cast("decimal(24, 6)")))
 
 
@@ -147,11 +154,22 @@ def _text(text: Any, time: Time) -> Any:
 def _iso(text: Any, time: Time) -> Any:
     import ibis
 
-    moment = _since_1970(_if_like(text, _ISO).try_cast("timestamp"))
-    if time.timezone == "UTC":
-        return moment
-    offset_stated = text.re_search(r"\d{2}:\d{2}.*(Z|[+-]\d{2}(:?\d{2})?)$")
-    return ibis.ifelse(offset_stated, moment, _to_utc(moment, time))
+    local = _since_1970(_if_like(text, rf"^{_MOMENT}$").try_cast("timestamp"))
+    return ibis.coalesce(_to_utc(local, time), _iso_with_offset(text))
+
+
+def _iso_with_offset(text: Any) -> Any:
+    """Read times that state their offset from UTC, which DuckDB 2.0 ignores when it casts.
+
+    Each part is extracted once: what occurs twice is computed for all rows, whether they need it or not.
+    """
+    import ibis
+
+    pattern = rf"^({_MOMENT}) ?(?:Z|UTC|([+-])(\d{{2}}):?(\d{{2}})?)$"
+    local = _since_1970(text.re_extract(pattern, 1).nullif("").try_cast("timestamp"))
+    sign = ibis.ifelse(text.re_extract(pattern, 2) == "-", -1, 1)
+    hours, minutes = (ibis.coalesce(text.re_extract(pattern, group).try_cast("int64"), 0) for group in (3, 4))
+    return local - sign * (hours * 60 + minutes) * (60 * _SECOND)
 
 
 def _if_like(text: Any, pattern: str) -> Any:
