@@ -83,6 +83,12 @@ class ComparedRun:
         count = self.metrics.get("model/n_parameters")
         return None if count is None else int(count)
 
+    @property
+    def state_bytes(self) -> int | None:
+        """Size of what the model learned."""
+        size = self.metrics.get("model/state_bytes")
+        return None if size is None else int(size)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -129,6 +135,11 @@ class Comparison:
         """Every metric that all the runs have, tested or not."""
         return [name for name in self.runs[0].figures if all(name in run.figures for run in self.runs)]
 
+    @property
+    def families(self) -> list[str]:
+        """The metrics without their cutoffs."""
+        return list(dict.fromkeys(name.rpartition("@")[0] for name in self.all_metrics))
+
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON can say it."""
         runs = [asdict(run) | {"folder": str(run.folder)} for run in self.runs]
@@ -167,7 +178,7 @@ def compare(
     }
     adjusted = _adjust(tests)
     runs = [
-        _compared_run(record, label, settings, tests.get(label, {}), adjusted, alpha=1 - confidence)
+        _compared_run(record, label, settings, tests.get(label, {}), adjusted, alpha=round(1 - confidence, 12))
         for record, label, settings in zip(records, labels, differing_settings(records), strict=True)
     ]
     return Comparison(

@@ -1,0 +1,146 @@
+"""A comparison as a table in the terminal, a JSON file, and a page to show around."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from recdl.evaluation import charts, wording
+from recdl.evaluation.comparability import check_comparable
+from recdl.evaluation.comparison import ComparedRun, Comparison, best_by_validation, validation_metric
+from recdl.evaluation.labels import differing_settings, run_labels
+from recdl.evaluation.records import RunRecord
+from recdl.storage import write_json, write_text
+
+FORMAT_VERSION = 1
+"""Version of `comparison.json`."""
+
+_FIXED_WIDTH, _FIGURE_WIDTH, _LABEL_WIDTH = 42, 20, 18
+"""Characters of a terminal that go to a table's other columns, to a metric, and at least to a label."""
+
+_PREFERRED = ("ndcg", "hr", "recall", "mrr")
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> tuple[Path, Path]:
+    """Write `comparison.json` and `comparison.html` into `folder` and return their paths.
+
+    The page is one file: it loads nothing from anywhere.
+    """
+    page, data = folder / "comparison.html", folder / "comparison.json"
+    write_json(data, {"format_version": FORMAT_VERSION, **comparison.to_json()})
+    write_text(page, comparison_page(comparison))
+    return data, page
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """Return the page: what was compared, the table, plots, how it was measured. All text from runs is escaped."""
+    environment = Environment(
+        loader=PackageLoader("recdl.evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("comparison.html.j2").render(
+        comparison=comparison,
+        interval_panels=charts.interval_panels(comparison),
+        curve_panels=charts.curve_panels(comparison),
+        cost_panel=charts.cost_panel(comparison),
+        style_of=charts.style_of,
+        chart_width=charts.WIDTH,
+        words=wording,
+    )
+
+
+def comparison_table(comparison: Comparison, *, width: int | None = None) -> Table:
+    """Return the comparison for a terminal: a row a run, the best first.
+
+    Args:
+        comparison: What to show.
+        width: Characters in a line, of this terminal by default. As many metrics are shown as fit, at least two of
+            them; NDCG, HR, recall and MRR go before others.
+    """
+    shown = _columns(comparison, Console().width if width is None else width)
+    decimals = wording.digits(comparison, comparison.primary)
+    validation = f"validation/{comparison.primary}"
+    table = Table(
+        title=Text(wording.subject(comparison)),
+        caption=Text(wording.short_legend(comparison)),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("run", overflow="fold", min_width=_LABEL_WIDTH)
+    for name in shown:
+        table.add_column(Text(wording.metric_name(name)), no_wrap=True)
+    table.add_column(Text(f"validation\n{wording.metric_name(comparison.primary)}"), justify="right")
+    table.add_column("fit", justify="right", no_wrap=True)
+    for run in comparison.sorted_runs:
+        table.add_row(
+            _run_cell(run, comparison),
+            *(_figure_cell(run, name, wording.digits(comparison, name)) for name in shown),
+            Text(wording.number(run.metrics[validation], decimals) if validation in run.metrics else ""),
+            Text(wording.duration(run.fit_seconds)),
+        )
+    return table
+
+
+def sweep_table(records: Sequence[RunRecord], metric: str) -> Table:
+    """Return the points of a sweep for a terminal, the best by validation first, with the settings that differ.
+
+    Test results are not shown: hyperparameters are chosen on validation only.
+
+    Raises:
+        DataError: If the runs may not be compared, or one has no such validation metric.
+    """
+    check_comparable(records)
+    best = best_by_validation(records, metric)
+    settings = differing_settings(records)
+    name = metric.removeprefix("validation/")
+    table = Table(title=Text(f"{wording.count(len(records), 'run')}, best validation first"), box=box.SIMPLE_HEAD)
+    for heading in ("run", *(key.removeprefix("model.") for key in settings[0])):
+        table.add_column(Text(heading), overflow="fold")
+    table.add_column(Text(f"validation {wording.metric_name(name)}"), justify="right", no_wrap=True)
+    table.add_column("fit", justify="right", no_wrap=True)
+    table.add_column("folder", overflow="fold")
+    rows = list(zip(records, run_labels(records), settings, strict=True))
+    for record, label, values in sorted(rows, key=lambda row: -validation_metric(row[0], metric)):
+        figure = wording.number(validation_metric(record, metric))
+        table.add_row(
+            Text(record.identity.model if any(values.values()) else label),
+            *(Text("" if value is None else str(value)) for value in values.values()),
+            Text(f"{figure} best" if record is best else figure, style="bold" if record is best else ""),
+            Text(wording.duration(record.metrics.get("time/fit_seconds"))),
+            Text(str(record.folder)),
+        )
+    return table
+
+
+def _columns(comparison: Comparison, width: int) -> tuple[str, ...]:
+    """Choose as many metrics as a line holds, the primary one first."""
+    preferred = [name for key in _PREFERRED for name in comparison.metrics if name.rpartition("@")[0] == key]
+    names = dict.fromkeys([comparison.primary, *preferred, *comparison.metrics])
+    return tuple(names)[: max(2, (width - _FIXED_WIDTH) // _FIGURE_WIDTH)]
+
+
+def _run_cell(run: ComparedRun, comparison: Comparison) -> Text:
+    if run.label == comparison.reference and len(comparison.runs) > 1:
+        return Text(run.label).append("\n(reference)", style="dim")
+    return Text(run.label)
+
+
+def _figure_cell(run: ComparedRun, name: str, decimals: int) -> Text:
+    figure = run.figures[name]
+    mark = wording.mark(figure)
+    cell = Text(wording.number(figure.value, decimals), style="bold" if figure.best else "")
+    cell.append(f" {mark}" if mark else "", style="green" if mark == "▲" else "red")
+    if figure.interval is not None:
+        cell.append(f"\n{wording.interval(figure.interval, decimals)}", style="not bold dim")
+    if figure.difference is not None:
+        compared = f"{wording.difference(figure, decimals)} {wording.p_value(figure.adjusted_p_value)}"
+        cell.append(f"\n{compared}", style="not bold dim")
+    return cell
