@@ -3,12 +3,11 @@
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recdl.commands.clock import stamp
 from recdl.config import CONFIGS, compose_unchecked, resolve
 from recdl.errors import ConfigError, RecdlError
 
@@ -21,12 +20,6 @@ INTERRUPTED = 130
 _HYDRA_TARGETS = ("hydra._internal.core_plugins.", "hydra.experimental.callbacks.", "hydra_plugins.")
 _BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 _POSITIONAL = {"compare": "runs"}
-
-
-@cache
-def stamp() -> str:
-    """Return the local date and time at which this process first asked: 20171125-120000."""
-    return datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
 
 
 def run_verb(verb: str) -> None:
@@ -146,7 +139,8 @@ def _check(verb: str, arguments: Namespace) -> Path | None:
     composed = compose_unchecked(name, fixed, folder=folder)
     check_hydra(composed.hydra, key="hydra")
     if not arguments.multirun and composed.hydra.mode != RunMode.MULTIRUN:
-        composed = compose_unchecked(name, arguments.overrides, folder=folder)
+        if swept:  # a sweep without --multirun, which Hydra explains
+            composed = compose_unchecked(name, arguments.overrides, folder=folder)
         resolve(verb, composed, choices=composed.hydra.runtime.choices)
         return None
     sweep = Path(composed.hydra.sweep.dir)

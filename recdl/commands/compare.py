@@ -38,6 +38,7 @@ def print_comparison(
     """
     result = comparison.compare(records, reference=reference, metrics=metrics)
     data, page = write_comparison(result, output)
-    console().print(comparison_table(result, metrics=metrics))
+    shown = console()
+    shown.print(comparison_table(result, width=shown.width))
     print(f"report: {page}")
     print(f"figures: {data}")

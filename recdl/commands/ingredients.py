@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recdl.commands.application import stamp
+from recdl.commands.clock import stamp
 from recdl.config import build, build_model
 from recdl.data.interactions import Interactions
 from recdl.data.preparation import prepare
