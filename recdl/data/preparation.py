@@ -114,7 +114,7 @@ def _write(source: Source, folder: Path, head: dict[str, Any], stage: Stage) -> 
 
 
 def _count(table: "ibis.Table") -> int:
-    return int(table.count().execute())
+    return int(table.count().to_pyarrow().as_py())
 
 
 def _encode(connection: Any, kept: "ibis.Table") -> _Encoded:
