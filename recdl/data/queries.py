@@ -122,3 +122,10 @@ class QuerySet:
     def target_counts(self) -> npt.NDArray[np.int64]:
         """(n,) int64, targets of each query, at least 1."""
         return np.diff(self.target_offsets)
+
+    def take(self, rows: npt.NDArray[np.integer]) -> "QuerySet":
+        """Return the queries in `rows` (n,), with their targets."""
+        starts, ends = self.target_offsets[rows], self.target_offsets[rows + 1]
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(ends - starts, out=offsets[1:])
+        return QuerySet(self.queries[rows], offsets, self.target_items[ragged_positions(starts, ends)])

@@ -9,10 +9,11 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
@@ -54,6 +55,8 @@ class TrainerSettings:
         max_epochs: Epochs at most.
         patience: Epochs without a better `monitor` after which training stops.
         monitor: Ranking metric on validation, `name@cutoff`, that decides when to stop and which epoch to keep.
+        validation_queries: Queries ranked after each epoch at most, drawn once, so that ranking never outweighs
+            training; None ranks all.
         accelerator: `auto` takes a GPU where there is one.
         devices: Number of devices.
         precision: As Lightning names it.
@@ -66,6 +69,7 @@ class TrainerSettings:
     max_epochs: int = 100
     patience: int = 5
     monitor: str = "ndcg@10"
+    validation_queries: int | None = 5000
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     devices: int = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
@@ -75,8 +79,8 @@ class TrainerSettings:
     folder: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "patience", "devices"):
-            if getattr(self, name) < 1:
+        for name in ("max_epochs", "patience", "devices", "validation_queries"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ConfigError(f"trainer.{name} must be at least 1, not {getattr(self, name)}")
         metric, _, cutoff = self.monitor.partition("@")
         if metric not in RANKING_METRICS or not cutoff.isdigit() or int(cutoff) < 1:
@@ -112,7 +116,12 @@ def fit_network(
     Raises:
         DataError: If the loss stops being finite.
     """
-    curve = _LearningCurve(recommender, validation, cutoff=int(settings.monitor.partition("@")[2]))
+    curve = _LearningCurve(
+        recommender,
+        validation,
+        cutoff=int(settings.monitor.partition("@")[2]),
+        n_queries=settings.validation_queries,
+    )
     callbacks: list[pl.Callback] = [curve]
     if settings.progress_bar:
         # A bar in a log file is thousands of lines; there, a line an epoch.
@@ -141,9 +150,11 @@ def fit_network(
 class _LearningCurve(pl.Callback):
     """Notes the loss of each epoch, and ranks the validation queries with the weights at its end."""
 
-    def __init__(self, recommender: Recommender, task: RankingTask | None, *, cutoff: int) -> None:
+    def __init__(
+        self, recommender: Recommender, task: RankingTask | None, *, cutoff: int, n_queries: int | None
+    ) -> None:
         self._recommender = recommender
-        self._task = task
+        self._task = None if task is None else _at_most(task, n_queries)
         self._cutoff = cutoff
         self.entries: list[dict[str, float]] = []
         self._started = 0.0
@@ -167,6 +178,15 @@ class _LearningCurve(pl.Callback):
             if name not in ("epoch", "seconds"):
                 pl_module.log(name if "/" in name else f"train/epoch_{name}", value, prog_bar="ndcg" in name)
         self.entries.append(entry)
+
+
+def _at_most(task: RankingTask, n_queries: int | None) -> RankingTask:
+    """Draw queries once, the same for every model and seed, so that what is compared is not the draw."""
+    n = len(task.query_set)
+    if n_queries is None or n <= n_queries:
+        return task
+    rows = np.sort(np.random.default_rng(0).choice(n, n_queries, replace=False))
+    return replace(task, query_set=task.query_set.take(rows))
 
 
 class _EpochLines(pl.Callback):

@@ -1,10 +1,63 @@
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
 import pytest
+import torch
 
+from recdl.data.batches import PairBatches
+from recdl.data.interactions import Interactions
+from recdl.data.queries import Queries
 from recdl.errors import ConfigError
-from recdl.training.trainer import TrainerSettings
+from recdl.models.networks.neumf import NeuMF
+from recdl.models.protocol import RankingTask, State
+from recdl.training.losses import binary_cross_entropy
+from recdl.training.modules import PairModule
+from recdl.training.trainer import TrainerSettings, fit_network
 
 
-@pytest.mark.parametrize("name", ["max_epochs", "patience", "devices"])
+class _Counting:
+    """A recommender that notes how many queries it was asked to score."""
+
+    def __init__(self, n_items: int) -> None:
+        self.n_items = n_items
+        self.asked: list[Sequence[int]] = []
+
+    def fit(self, train: Interactions, validation: RankingTask | None = None) -> Self:
+        return self
+
+    def score(self, queries: Queries) -> npt.NDArray[np.float32]:
+        self.asked.append(queries.users.tolist())
+        return np.zeros((len(queries), self.n_items), np.float32)
+
+    def get_state(self) -> State:
+        return {}
+
+    def set_state(self, state: State) -> Self:
+        return self
+
+
+def test_no_more_queries_than_allowed_are_ranked_after_an_epoch_and_always_the_same(
+    two_tastes: tuple[Interactions, RankingTask],
+) -> None:
+    train, task = two_tastes
+    recommender = _Counting(train.n_items)
+    module = PairModule(
+        NeuMF(train.n_users, train.n_items), loss=binary_cross_entropy, learning_rate=0.1, weight_decay=0.0
+    )
+    settings = TrainerSettings(
+        accelerator="cpu", max_epochs=2, patience=2, validation_queries=7, progress_bar=False
+    )
+    batches = PairBatches(train, batch_size=64, n_negatives=1, seed=0)
+    with torch.random.fork_rng():
+        fit_network(recommender, module, batches, validation=task, settings=settings)
+    first, second = recommender.asked
+    assert len(set(first)) == 7
+    assert sorted(first) == sorted(second)
+
+
+@pytest.mark.parametrize("name", ["max_epochs", "patience", "devices", "validation_queries"])
 def test_counts_below_one_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"trainer\.{name} must be at least 1, not 0"):
         TrainerSettings(**{name: 0})
