@@ -67,11 +67,12 @@ def main() -> None:
     common = {"model": arguments.model, "log": arguments.log, "threads": arguments.threads}
     overrides = _overrides(arguments, log)
     try:
-        per_epoch = _samples(overrides)  # prepares the log too, so that the run to be measured only opens it
+        config = compose("train", overrides)
+        per_epoch = _samples(config)  # prepares the log too, so that the run to be measured only opens it
     except RecdlError as error:
         raise SystemExit(f"error: {error}") from error
     before = _measure_peer(arguments, log, common)
-    ours = _measure_recdl(arguments, overrides, per_epoch, common)
+    ours = _measure_recdl(arguments, overrides, per_epoch, Path(config["run_dir"]), common)
     after = _measure_peer(arguments, log, common)
     if before is not None and after is not None:
         # Against the better of its two runs: what slowed the other down was not the peer.
@@ -133,11 +134,10 @@ def _overrides(arguments: argparse.Namespace, log: Path) -> list[str]:
 
 
 def _measure_recdl(
-    arguments: argparse.Namespace, overrides: list[str], per_epoch: int, common: dict[str, Any]
+    arguments: argparse.Namespace, overrides: list[str], per_epoch: int, folder: Path, common: dict[str, Any]
 ) -> float:
-    """Print a line, and return recdl's rate, given what an epoch trains on."""
+    """Print a line, and return recdl's rate, given what an epoch trains on and where the run record goes."""
     _, cost = run([sys.executable, _TRAIN, *overrides], threads=arguments.threads, capture=False)
-    folder = Path(compose("train", overrides)["run_dir"])
     epochs = [entry["seconds"] for entry in json.loads((folder / "learning_curve.json").read_text())]
     metrics = json.loads((folder / "metrics.json").read_text())
     epoch = statistics.median(epochs[1:])
@@ -156,9 +156,8 @@ def _measure_recdl(
     return per_epoch / epoch
 
 
-def _samples(overrides: list[str]) -> int:
+def _samples(config: dict[str, Any]) -> int:
     """Return what an epoch trains on: pairs with their negatives, or events that are predicted."""
-    config = compose("train", overrides)
     prepared = prepare(build(config["data"], group="data"), Path(config["prepared_root"]), progress=False)
     splitter = build(config["split"], group="split")
     train = splitter.split(prepared.interactions, data_fingerprint=prepared.fingerprint).train
