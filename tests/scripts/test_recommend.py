@@ -1,0 +1,98 @@
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recdl.commands.recommend import recommend
+from recdl.config import compose
+from recdl.errors import ConfigError, DataError
+from recdl.serving.manifest import sealed
+from tests.scripts.command_line import fail_here, succeed
+
+pytestmark = pytest.mark.xdist_group("scripts")
+
+
+def test_known_users_get_their_best_items_as_csv(shop: Path, bundle: Path) -> None:
+    users = pd.read_parquet(bundle / "users.parquet")["id"].tolist()[:2]
+    printed = succeed(shop, "recommend.py", "bundle=bundles/lstm", f"users=[{','.join(users)}]", "k=3")
+    rows = list(csv.DictReader(io.StringIO(printed)))
+    assert [(row["user_id"], row["rank"]) for row in rows] == [(user, str(r)) for user in users for r in (1, 2, 3)]
+    scores = [float(row["score"]) for row in rows[:3]]
+    assert scores == sorted(scores, reverse=True)
+    assert {row["item_id"] for row in rows} <= set(pd.read_parquet(bundle / "items.parquet")["id"])
+
+
+def test_new_histories_get_items_they_do_not_hold_as_parquet(shop: Path, bundle: Path) -> None:
+    items = pd.read_parquet(bundle / "items.parquet")["id"].tolist()
+    rows = [("new", items[0]), ("new", items[1]), ("other", items[2]), ("other", "never seen")]
+    histories = shop / "bundles" / "histories.csv"
+    pd.DataFrame(rows, columns=["user_id", "item_id"]).to_csv(histories, index=False)
+    arguments = ["histories=bundles/histories.csv", "exclude_history=true", "output=bundles/out.parquet"]
+    assert succeed(shop, "recommend.py", "bundle=bundles/lstm", *arguments, "k=5") == "bundles/out.parquet\n"
+    table = pd.read_parquet(shop / "bundles" / "out.parquet")
+    assert table["user_id"].tolist() == ["new"] * 5 + ["other"] * 5
+    assert not set(table["item_id"][:5]) & {items[0], items[1]}
+
+
+def test_users_in_a_file_are_those_in_a_list(
+    shop: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    users = pd.read_parquet(bundle / "users.parquet")["id"].tolist()[:2]
+    monkeypatch.chdir(shop)
+    Path("bundles/users.csv").write_text("\n".join(["user_id", *users]) + "\n")
+    pd.DataFrame({"user_id": users}).to_parquet("bundles/users.parquet")
+    printed = []
+    for given in (f"[{','.join(users)}]", "bundles/users.csv", "bundles/users.parquet"):
+        recommend(compose("recommend", ["bundle=bundles/lstm", f"users={given}", "k=2"]))
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] == printed[2]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], "give either users=... \\(of the log\\) or histories=FILE"),
+        (["users=[nobody]"], "1 of 1 user ids are not in the log"),
+        (["users=none.csv"], "none.csv cannot be read"),
+        (["users=bundles/wrong.csv"], "has no column 'user_id'"),
+        (["users=[a]", "prepared_root=elsewhere"], "not prepared in elsewhere; give prepared=FOLDER"),
+        (["users=[a]", "output=out.xlsx"], "out.xlsx: recommendations are written to a .csv or .parquet file"),
+        (["users=[1.5]"], r"users: expected a list"),
+    ],
+)
+def test_what_cannot_be_recommended_is_told(
+    overrides: list[str], message: str, shop: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bundle.is_dir()
+    monkeypatch.chdir(shop)
+    Path("bundles/wrong.csv").write_text("id\na\n")
+    with pytest.raises((ConfigError, DataError), match=message):
+        recommend(compose("recommend", ["bundle=bundles/lstm", *overrides]))
+
+
+def test_a_bundle_that_was_tampered_with_executes_nothing(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(bundle, tmp_path / "bundle")
+    monkeypatch.chdir(tmp_path)
+    manifest = Path("bundle/manifest.json")
+    manifest.write_text(manifest.read_text().replace("recdl.training.sequence.SequenceRecommender", "os.system"))
+    message = fail_here(monkeypatch, capsys, "recommend", "bundle=bundle", "users=[a]")
+    assert "was changed since it was written" in message
+
+
+def test_a_bundle_that_was_sealed_again_executes_nothing(
+    shop: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(bundle, tmp_path / "bundle")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    del manifest["checksum"]
+    manifest["model"]["_target_"] = "os.system"
+    (tmp_path / "bundle" / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    monkeypatch.chdir(shop)
+    message = fail_here(monkeypatch, capsys, "recommend", f"bundle={tmp_path / 'bundle'}", "users=[a]")
+    assert message.startswith("model._target_: 'os.system' is not allowed here")
