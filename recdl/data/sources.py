@@ -215,12 +215,17 @@ def check_name(name: str) -> None:
 
 
 def check_period(start: str | None, end: str | None) -> None:
-    """Raise ConfigError unless both are ISO dates or times (or null)."""
-    for key, text in (("start", start), ("end", end)):
-        try:
-            datetime.fromisoformat(text or "2000-01-01")
-        except ValueError as error:
-            raise ConfigError(f"data.{key}: {text!r} is no ISO date or time such as 2017-11-25") from error
+    """Raise ConfigError unless both are ISO dates or times (or null), and `end` is after `start`."""
+    first, last = _moment("start", start), _moment("end", end)
+    if first and last and (first.tzinfo is None) == (last.tzinfo is None) and last <= first:
+        raise ConfigError(f"data.end: {end!r} is not after data.start, {start!r}")
+
+
+def _moment(key: str, text: str | None) -> datetime | None:
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"data.{key}: {text!r} is no ISO date or time such as 2017-11-25") from error
 
 
 def check_behaviors_kept(filters: Filters, names: Sequence[str]) -> None:
