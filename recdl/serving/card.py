@@ -11,16 +11,16 @@ A recommender exported by recdl {recdl_version} on {created}.
 - **Model**: `{target}`, seed {seed}; the settings are in `manifest.json`.
 - **Data**: {data} (fingerprint `{data_fingerprint}`), {n_users:,} users, {n_items:,} items;
   behaviors: {behaviors}.
-- **Trained**: the run `{run_id}` finished on {finished}. It learned from the train part of the split below; the
-  validation and test parts were only measured on.
-- **Split**: {split} (fingerprint `{split_fingerprint}`).
+- **Trained**: by the run `{run_id}`, finished on {finished}.
+- **Split**: {split} (fingerprint `{split_fingerprint}`). The model learned from the train part; the validation part
+  may have chosen when to stop, the test part was only measured on.
 - **Recommends**: {n_candidates:,} of the {n_items:,} items, those with an event in the train part. In the
-  evaluation {history}.
+  evaluation, what a query's history held {history} recommended again.
 
 ## Measured
 
-Full ranking over those items, protocol {protocol} (fingerprint `{protocol_fingerprint}`, metric version
-{metric_version}). Figures compare only with figures on the same data, split and protocol.
+Full ranking over those items, protocol {protocol} (fingerprint `{protocol_fingerprint}`),
+metric version {metric_version}. Figures compare only with figures on the same data, split and protocol.
 
 {tables}
 ## Use
@@ -38,7 +38,7 @@ _PARTS = {"test": "Test part", "validation": "Validation part"}
 def model_card(manifest: Mapping[str, Any]) -> str:
     """Return the README of a bundle as Markdown; it holds no raw id."""
     run = manifest["run"]
-    history = "taken out of" if manifest["exclude_history"] else "kept in"
+    history = "was never" if manifest["exclude_history"] else "could be"
     return _CARD.format(
         model=run["model"],
         data=run["data"]["name"],
@@ -55,7 +55,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         finished=run["finished"],
         split=run["split"]["name"],
         split_fingerprint=run["split"]["fingerprint"][:12],
-        history=f"the items of a query's own history were {history} its recommendations",
+        history=history,
         protocol=run["protocol"]["name"],
         protocol_fingerprint=run["protocol"]["fingerprint"][:12],
         metric_version=run["metric_version"],
@@ -74,14 +74,14 @@ def _table(run: Mapping[str, Any], *, part: str, title: str) -> str:
     confidence = run["protocol"]["settings"].get("confidence")
     heading = f"{confidence:.0%} interval" if isinstance(confidence, float) else "interval"
     rows = [
-        f"| {name} | {_figure(value)} | {_interval(run['intervals'].get(f'{part}/{name}'))} |"
+        f"| {name} | {_figure(name, value)} | {_interval(run['intervals'].get(f'{part}/{name}'))} |"
         for name, value in metrics.items()
     ]
     return "\n".join([f"### {title}", "", f"| metric | value | {heading} |", "|---|---:|---:|", *rows, "", ""])
 
 
-def _figure(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+def _figure(name: str, value: float) -> str:
+    return f"{value:,.0f}" if name.startswith("n_") else f"{value:.4f}"
 
 
 def _interval(ends: tuple[float, float] | list[float] | None) -> str:

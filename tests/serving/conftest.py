@@ -56,7 +56,7 @@ def finished_run(folder: Path, log: PreparedLog, recommender: Recommender) -> Ru
         metric_version=1,
     )
     evaluation = SimpleNamespace(
-        metrics={"ndcg@10": 0.125, "n_queries": 3},
+        metrics={"ndcg@10": 0.125, "n_queries": 1234.0},
         intervals={"ndcg@10": (0.1, 0.15)},
         per_query=pd.DataFrame({"query": [0]}),
     )

@@ -82,7 +82,7 @@ def test_a_bundle_says_where_it_comes_from_and_what_it_scored(bundle: Bundle, re
     assert run["run_id"] == record.run_id
     assert run["data"] == {"name": "odd", "fingerprint": "d" * 64, "settings": {}}
     assert run["split"]["settings"] == {"test_fraction": 0.1}
-    assert run["metrics"] == {"test/ndcg@10": 0.125, "test/n_queries": 3}
+    assert run["metrics"] == {"test/ndcg@10": 0.125, "test/n_queries": 1234.0}
     assert run["intervals"] == {"test/ndcg@10": [0.1, 0.15]}
     assert bundle.manifest["recdl_version"] == recdl.__version__
 
@@ -97,9 +97,9 @@ def test_the_card_states_the_measured_figures_with_their_intervals(folder: Path)
     assert "# popularity, trained on odd" in card
     assert "| metric | value | 95% interval |" in card
     assert "| ndcg@10 | 0.1250 | 0.1000 to 0.1500 |" in card
-    assert "| n_queries | 3 |  |" in card
+    assert "| n_queries | 1,234 |  |" in card
     assert "4 of the 6 items" in card
-    assert "taken out of its recommendations" in card
+    assert "was never recommended again" in card
 
 
 def test_the_card_names_no_raw_id(folder: Path) -> None:
