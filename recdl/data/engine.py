@@ -96,7 +96,10 @@ def csv_columns(log: CsvLog, path: Path) -> list[str]:
     with open_text(path) as opened:
         try:
             names = next(csv.reader(opened, delimiter=log.delimiter), [])
-        except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+            "".join(names).encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"the header row of {path} is not UTF-8; convert the file") from error
+        except (OSError, EOFError, csv.Error) as error:
             raise DataError(f"{path} has no readable header row: {error}") from error
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -105,10 +108,9 @@ def csv_columns(log: CsvLog, path: Path) -> list[str]:
 
 
 def open_text(path: Path) -> TextIO:
-    """Open a UTF-8 file, with or without a byte-order mark, gzipped or not."""
-    if path.suffix == ".gz":
-        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+    """Open a UTF-8 file, with or without a byte-order mark, gzipped or not; other bytes become surrogates."""
+    binary = gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115 - the wrapper closes it
+    return io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 def _check_columns(log: FileLog, path: Path, names: list[str] | tuple[str, ...]) -> None:

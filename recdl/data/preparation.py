@@ -92,6 +92,7 @@ def _write(source: Source, folder: Path, head: dict[str, Any], stage: Stage) -> 
                 "rows", typed_events(open_table(connection, log, path), log, path), temp=True
             )
             found = audit(rows, connection, log, path)
+        _check_left(found, path)
         with stage("indexing users and items"):
             encoded = _encode(connection, kept_events(rows, log, found))
             drop_table(connection, "rows")
