@@ -113,7 +113,7 @@ class Interactions:
             path = folder / f"{name}.npy"
             try:
                 arrays[name] = _map(path)
-            except (OSError, ValueError) as error:
+            except (OSError, EOFError, ValueError) as error:
                 raise RecordError(
                     f"{path} is missing or damaged ({error}); delete {folder}, prepare again"
                 ) from error
