@@ -15,6 +15,11 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 12.0, 10.0, 30.0
 _CURVE_HEIGHT, _COST_HEIGHT, _COST_WIDTH = 200.0, 320.0, 640.0
 _LABEL_GAP = 14.0
 _SHORTEST_SECONDS = 0.01
+_COARSE = (0.01, 0.1, 1, 10, 60, 600, 3600, 36_000, 360_000, 3_600_000)
+_FINE = tuple(
+    sorted({0.01 * 10**power * factor for power in range(4) for factor in (1, 2, 5)})
+    + [unit * factor for unit in (60, 3600) for factor in (1, 2, 5, 10, 20, 30)]
+)
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ def cost_panel(comparison: Comparison) -> CostPanel | None:
     return CostPanel(
         width=_COST_WIDTH,
         height=_COST_HEIGHT,
-        x_ticks=[Tick(x(value), value) for value in log_ticks(left, right)],
+        x_ticks=[Tick(x(value), value) for value in time_ticks(left, right)],
         y_ticks=[Tick(y(value), value) for value in y_values],
         marks=_spread_labels(marks),
     )
@@ -147,11 +152,10 @@ def nice_ticks(low: float, high: float, n_steps: int = 4) -> list[float]:
     return [round(number * step, 12) for number in range(first, last + 1)]
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """Return the powers of ten in [low, high], with their doubles and fivefolds where they are few."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    factors = (1,) if math.log10(high / low) > 3 else (1, 2, 5)
-    return [value for power in powers for factor in factors if low <= (value := factor * 10.0**power) <= high]
+def time_ticks(shortest: float, longest: float) -> list[float]:
+    """Return round times within [shortest, longest], in seconds: tenfolds, or finer where these are few."""
+    coarse, fine = ([time for time in times if shortest <= time <= longest] for times in (_COARSE, _FINE))
+    return coarse if len(coarse) >= 3 else fine
 
 
 def _padded_log(low: float, high: float) -> tuple[float, float]:

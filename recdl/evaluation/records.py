@@ -394,6 +394,6 @@ def _read_config(path: Path) -> dict[str, Any]:
         config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OSError, YAMLError, OmegaConfBaseException) as error:
         raise RecordError(f"{path} is missing or damaged ({error}); run it again") from error
-    if not isinstance(config, dict):
+    if not isinstance(config, dict) or not config:
         raise RecordError(f"{path} is damaged: it holds no mapping; run it again")
     return {str(key): value for key, value in config.items()}
