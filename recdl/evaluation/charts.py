@@ -14,10 +14,10 @@ _ROW = 36.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 12.0, 10.0, 30.0
 _CURVE_HEIGHT, _COST_HEIGHT, _COST_WIDTH = 200.0, 320.0, 640.0
 _LABEL_GAP = 14.0
-_SHORTEST_SECONDS = 0.01
-_COARSE = (0.01, 0.1, 1, 10, 60, 600, 3600, 36_000, 360_000, 3_600_000)
+_SHORTEST_SECONDS = 0.001
+_COARSE = (0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 36_000, 360_000, 3_600_000)
 _FINE = tuple(
-    sorted({0.01 * 10**power * factor for power in range(4) for factor in (1, 2, 5)})
+    sorted({0.001 * 10**power * factor for power in range(5) for factor in (1, 2, 5)})
     + [unit * factor for unit in (60, 3600) for factor in (1, 2, 5, 10, 20, 30)]
 )
 
