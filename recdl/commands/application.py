@@ -1,8 +1,9 @@
 """The frame of every verb: read the command line, check everything, do the work, say what went wrong, exit."""
 
+import signal
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+TERMINATED = 143
+"""Exit status after SIGTERM."""
 
 _HYDRA_TARGETS = ("hydra._internal.core_plugins.", "hydra.experimental.callbacks.", "hydra_plugins.")
 _BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -28,14 +31,31 @@ def run_verb(verb: str) -> None:
     The whole configuration, of a sweep every point, is composed and checked before any work starts. Only then the
     verb's module, and all that it needs, is imported: a misspelt key is told at once.
     """
+    exit_with_status(lambda: _run(verb))
+
+
+def exit_with_status(work: Callable[[], Any]) -> None:
+    """Do the work, say what went wrong if something did, and exit: with status 0 only if all of it succeeded.
+
+    A whole number that `work` returns is the status. Being told to end (by a scheduler, or `timeout`) unwinds the
+    work as Ctrl-C does, so that half-written files and other processes go too.
+    """
+    handler = signal.signal(signal.SIGTERM, _terminate)
     try:
-        sys.exit(_run(verb))
+        result = work()
+        sys.exit(result if isinstance(result, int) else 0)
     except (RecdlError, OSError) as error:  # OSError: a full disk, a folder that may not be written to
         complain(error)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted: nothing that was under way is taken for whole", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _terminate(*_: Any) -> None:
+    sys.exit(TERMINATED)
 
 
 def complain(error: Exception) -> None:

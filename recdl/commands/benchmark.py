@@ -2,13 +2,11 @@
 
 import multiprocessing
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import recdl
-from recdl.commands.application import added_folder, complain
+from recdl.commands.application import INTERRUPTED, added_folder, complain, exit_with_status
 from recdl.commands.compare import print_comparison
 from recdl.commands.train import record_run
 from recdl.config import BenchmarkSettings, build, compose
@@ -88,11 +86,21 @@ def _finished(folder: Path, point: Mapping[str, Any], *, data: str) -> RunRecord
 
 def _train_apart(point: Mapping[str, Any]) -> RunRecord:
     """Train in a process of its own: its memory is the model's alone, in the record and on the machine."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        try:
-            return pool.submit(record_run, point).result()
-        except BrokenProcessPool as error:
-            raise RecordError(
-                f"the process that trained {point['names']['model']} died; was there memory enough?"
-            ) from error
+    process = multiprocessing.get_context("spawn").Process(target=_train_here, args=(point,))
+    process.start()
+    try:
+        process.join()
+    finally:
+        process.terminate()  # interrupted, nothing is to go on behind the user's back
+        process.join()
+    if process.exitcode == INTERRUPTED:
+        raise KeyboardInterrupt
+    if process.exitcode:
+        status = f"its process ended with status {process.exitcode}; was there memory enough?"
+        reason = "see above" if process.exitcode == 1 else status
+        raise RecordError(f"{point['names']['model']} was not trained: {reason}")
+    return RunRecord.open(Path(point["run_dir"]))
+
+
+def _train_here(point: Mapping[str, Any]) -> None:
+    exit_with_status(lambda: record_run(point))

@@ -1,5 +1,8 @@
 import importlib
+import os
+import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +117,23 @@ def test_what_goes_wrong_is_told_without_a_trace(
     failing(monkeypatch, error)
     assert run("train", "model=popularity") == status
     assert capsys.readouterr().err == message
+
+
+def test_being_told_to_end_unwinds_the_work(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    unwound = []
+
+    def end(_: dict[str, Any]) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            unwound.append(True)
+
+    monkeypatch.setattr(importlib.import_module("recdl.commands.train"), "train", end)
+    before = signal.getsignal(signal.SIGTERM)
+    assert run("train", "model=popularity") == 143
+    assert unwound == [True]
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_broken_invariant_is_told_with_its_trace(

@@ -1,0 +1,119 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from recdl.commands import benchmark
+from recdl.config import compose
+from recdl.errors import ConfigError, RecordError
+from tests.scripts.command_line import SHOP, succeed
+
+pytestmark = pytest.mark.xdist_group("scripts")
+
+MODELS = "models=[popularity,item_knn]"
+
+
+@pytest.fixture(scope="module")
+def finished(shop: Path) -> str:
+    """What the benchmark of two models printed, in the working folder of `shop`."""
+    return succeed(shop, "benchmark.py", *SHOP, MODELS, "run_dir=runs/benchmark")
+
+
+@pytest.fixture
+def trained(shop: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Go to the working folder, and note which models would be trained instead of training them."""
+    noted: list[str] = []
+
+    def note(point: dict[str, object]) -> None:
+        noted.append(Path(str(point["run_dir"])).name)
+        raise RecordError("no training here")
+
+    monkeypatch.chdir(shop)
+    monkeypatch.setattr(benchmark, "_train_apart", note)
+    return noted
+
+
+def again(*overrides: str) -> None:
+    benchmark.benchmark(compose("benchmark", [*SHOP, "run_dir=runs/benchmark", MODELS, *overrides]))
+
+
+def test_models_are_trained_and_compared_and_the_report_is_named(shop: Path, finished: str) -> None:
+    figures = json.loads((shop / "runs/benchmark/comparison/comparison.json").read_text())
+    assert [run["model"] for run in figures["runs"]] == ["popularity", "item_knn"]
+    assert figures["reference"] == "popularity"
+    assert finished.startswith("popularity: training\nitem_knn: training\n")
+    assert finished.splitlines()[-3:] == [
+        "report: runs/benchmark/comparison/comparison.html",
+        "figures: runs/benchmark/comparison/comparison.json",
+        "runs: runs/benchmark",
+    ]
+
+
+def test_finished_runs_are_used_again(
+    finished: str, trained: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    again()
+    assert trained == []
+    assert "item_knn: finished before, used again" in capsys.readouterr().out
+    assert "item_knn: training" in finished
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_run_cut_off_is_trained_again_and_the_others_are_compared_all_the_same(
+    shop: Path, trained: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = shop / "runs/benchmark/item_knn/record.json"
+    aside = record.rename(shop / "runs/benchmark/record.aside")
+    try:
+        with pytest.raises(RecordError, match="no run of item_knn, see above; the others are kept"):
+            again()
+    finally:
+        aside.rename(record)
+    assert trained == ["item_knn"]
+    shown = capsys.readouterr()
+    assert shown.err == "error: no training here\n"
+    assert shown.out.endswith("runs: runs/benchmark\n")
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize("override", ["seed=1", "overwrite=true", "split.test_fraction=0.2"])
+def test_runs_of_other_settings_are_not_used_again(override: str, trained: list[str]) -> None:
+    with pytest.raises(RecordError, match="no run of popularity, item_knn"):
+        again(override)
+    assert trained == ["popularity", "item_knn"]
+
+
+def test_a_model_that_cannot_be_trained_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("a file")
+    config = {**compose("train", [*SHOP, "model=popularity"]), "run_dir": "taken"}
+    with pytest.raises(RecordError, match=r"^popularity was not trained: see above$"):
+        benchmark._train_apart(config)
+    assert capfd.readouterr().err.startswith("error: run_dir=taken is a file")
+
+
+def test_without_a_folder_its_name_follows_from_the_settings(trained: list[str]) -> None:
+    folders = []
+    for overrides in ([], [], ["seed=1"]):
+        config = compose("benchmark", [*SHOP, MODELS, *overrides])
+        folders.append(benchmark._folder(config))
+    assert trained == []
+    assert folders[0] == folders[1] != folders[2]
+    assert folders[0].name.startswith("benchmark-shop-")
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ("[lstm,lstm]", "^models: names one twice: lstm, lstm$"),
+        ("[lsmt]", "Could not find 'model/lsmt'"),
+    ],
+)
+def test_a_list_of_models_that_cannot_be_is_refused_before_any_work(
+    models: str, message: str, trained: list[str]
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        again(f"models={models}")
+    assert trained == []
