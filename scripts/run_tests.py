@@ -6,8 +6,8 @@ import sys
 
 from environment import ROOT, ensure, replace_by
 
-# Tests of one group share what they trained; a process a core, and a thread a process.
-ALL = ["-n", "2", "--dist", "loadgroup"] if (os.cpu_count() or 1) > 1 else []
+# The tests of one file share what they trained; two processes, of one thread each.
+ALL = ["-n", "2", "--dist", "loadfile"] if (os.cpu_count() or 1) > 1 else []
 
 python = ensure()
 os.chdir(ROOT)

@@ -4,8 +4,6 @@ import pytest
 
 from tests.scripts.command_line import fail, fail_here
 
-pytestmark = pytest.mark.xdist_group("scripts")
-
 CSV = ("data=csv", "data.path=log.csv", "progress=false")
 HEAD = "user_id,item_id,timestamp\n"
 EVENTS = "".join(f"u{n % 7},i{n % 5},{1_500_000_000 + n * 3600}\n" for n in range(60))

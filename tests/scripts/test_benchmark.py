@@ -8,8 +8,6 @@ from recdl.config import compose
 from recdl.errors import ConfigError, RecordError
 from tests.scripts.command_line import SHOP, succeed
 
-pytestmark = pytest.mark.xdist_group("scripts")
-
 MODELS = "models=[popularity,item_knn]"
 
 

@@ -5,8 +5,6 @@ import pytest
 
 from tests.scripts.command_line import fail_here, succeed
 
-pytestmark = pytest.mark.xdist_group("scripts")
-
 
 def test_runs_are_compared_in_a_table_a_page_and_figures(shop: Path) -> None:
     printed = succeed(shop, "compare.py", "runs/popularity", "runs/knn", "runs/lstm", "output=runs/compared")

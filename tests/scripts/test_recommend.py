@@ -13,8 +13,6 @@ from recdl.errors import ConfigError, DataError
 from recdl.serving.manifest import sealed
 from tests.scripts.command_line import fail_here, succeed
 
-pytestmark = pytest.mark.xdist_group("scripts")
-
 
 def test_known_users_get_their_best_items_as_csv(shop: Path, bundle: Path) -> None:
     users = pd.read_parquet(bundle / "users.parquet")["id"].tolist()[:2]

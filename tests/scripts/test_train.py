@@ -9,8 +9,6 @@ import yaml
 
 from tests.scripts.command_line import SHOP, command, environment, fail_here, succeed
 
-pytestmark = pytest.mark.xdist_group("scripts")
-
 
 def test_a_run_leaves_flat_metrics(shop: Path) -> None:
     metrics = json.loads((shop / "runs" / "knn" / "metrics.json").read_text())
