@@ -79,8 +79,7 @@ def _run(verb: str) -> int:
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("sweep_folder", _sweep_folder, replace=True)
-    if verb in _POSITIONAL:
-        sys.argv[1:] = _with_key(sys.argv[1:], key=_POSITIONAL[verb])
+    sys.argv[1:] = _in_order(sys.argv[1:], key=_POSITIONAL.get(verb))
     arguments = get_args_parser().parse_args()
     sweep = _check(verb, arguments) if _works(arguments) else None
     if sweep is not None and verb != "train":
@@ -111,19 +110,25 @@ def _run(verb: str) -> int:
     return status or int(bool(failures))
 
 
-def _with_key(arguments: Sequence[str], *, key: str) -> list[str]:
-    """Turn arguments without a key into one list override: `runs/a runs/b` into `runs=['runs/a','runs/b']`."""
+def _in_order(arguments: Sequence[str], *, key: str | None) -> list[str]:
+    """Put the overrides before the options, between which Hydra would not find them.
+
+    Args:
+        arguments: The command line.
+        key: Setting that arguments without a key become a list of: `runs/a runs/b` is `runs=['runs/a','runs/b']`.
+    """
     from hydra._internal.utils import get_args_parser
 
-    positional = [
-        given
-        for given in get_args_parser().parse_args(list(arguments)).overrides
-        if "=" not in given or Path(given).is_dir()
-    ]
-    if not positional:
-        return list(arguments)
-    quoted = ",".join("'" + given.replace("'", "\\'") + "'" for given in positional)
-    return [*(given for given in arguments if given not in positional), f"{key}=[{quoted}]"]
+    overrides: list[str] = get_args_parser().parse_intermixed_args(list(arguments)).overrides
+    options = list(arguments)
+    for override in overrides:
+        options.remove(override)
+    if key is not None:
+        keyless = [given for given in overrides if "=" not in given or Path(given).is_dir()]
+        if keyless:
+            quoted = ",".join("'" + given.replace("'", "\\'") + "'" for given in keyless)
+            overrides = [*(given for given in overrides if given not in keyless), f"{key}=[{quoted}]"]
+    return [*overrides, *options]
 
 
 def _works(arguments: Namespace) -> bool:

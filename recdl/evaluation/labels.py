@@ -12,6 +12,7 @@ _NOT_THE_MODEL = frozenset(
         "data_root",
         "evaluation",
         "hydra",
+        "names",
         "overwrite",
         "prepared_root",
         "progress",

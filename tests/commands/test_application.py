@@ -193,6 +193,12 @@ def test_only_train_sweeps(run: Run, given: list[dict[str, Any]], capsys: pytest
     assert capsys.readouterr().err == "error: --multirun: compare cannot sweep; train can\n"
 
 
+def test_options_may_stand_anywhere(run: Run, given: list[dict[str, Any]], tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    assert run("train", "model=popularity", "--multirun", "seed=1,2", "--config-dir", "mine", "run_dir=s") == 0
+    assert [config["seed"] for config in given] == [1, 2]
+
+
 def test_runs_may_be_compared_without_a_key(run: Run, given: list[dict[str, Any]]) -> None:
     assert run("compare", "runs/a", "runs/b's", "output=out") == 0
     assert given[0]["runs"] == ["runs/a", "runs/b's"]
