@@ -1,10 +1,8 @@
 """How a neural recommender is fitted: Lightning's Trainer, stopped and kept by a ranking metric on validation."""
 
 import logging
-import signal
 import sys
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -23,6 +21,7 @@ from recdl.errors import ConfigError
 from recdl.metrics.ranking import RANKING_METRICS
 from recdl.models.protocol import RankingTask, Recommender
 from recdl.models.ranking import rank
+from recdl.training.interruption import StopBetweenSteps, held_signals
 from recdl.training.modules import FitModule
 from recdl.training.tracking import Tracking
 
@@ -137,8 +136,8 @@ def fit_network(
                 EarlyStopping(monitor, mode="max", patience=settings.patience, check_on_train_epoch_end=True),
                 best,
             ]
-        trainer = _trainer(settings, callbacks)
-        with _without_noise(), _keyboard_interrupt():
+        with _without_noise(), held_signals() as interruptions:
+            trainer = _trainer(settings, [StopBetweenSteps(interruptions), *callbacks])
             trainer.fit(module, train_dataloaders=batches)
         if best is not None:
             checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
@@ -232,19 +231,6 @@ def _checkpoint_folder(settings: TrainerSettings) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="recdl-") as folder:
         yield Path(folder)
-
-
-@contextmanager
-def _keyboard_interrupt() -> Iterator[None]:
-    """Let Ctrl-C be what it is elsewhere: Lightning turns it into exit status 1 and ignores the next ones."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit as stopped:
-        raise KeyboardInterrupt from stopped
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

@@ -1,0 +1,84 @@
+"""Ctrl-C and SIGTERM during training: noted when they come, obeyed between two steps."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass
+class Interruptions:
+    """The signals that came since `held_signals` began, oldest first."""
+
+    received: list[int] = field(default_factory=list)
+
+
+@contextmanager
+def held_signals() -> Iterator[Interruptions]:
+    """Note Ctrl-C and SIGTERM inside the block, and let them act when it ends; a second one acts at once.
+
+    An exception that a signal raises wherever the program happens to be may leave a lock or a queue half used.
+    TensorBoard's writer is one: interrupted in `put`, it is waited for without end when Lightning closes it, and
+    Lightning lets no further Ctrl-C through. So the block is left by `StopBetweenSteps` instead.
+
+    Signals without a handler in Python keep what they do. Outside the main thread, which alone is told of signals,
+    nothing is held.
+    """
+    interruptions = Interruptions()
+    handlers = _handlers() if threading.current_thread() is threading.main_thread() else {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if interruptions.received:
+            handlers[number](number, frame)
+        interruptions.received.append(number)
+
+    for number in handlers:
+        signal.signal(number, note)
+    try:
+        yield interruptions
+    except (KeyboardInterrupt, SystemExit):
+        if (
+            not interruptions.received
+        ):  # Lightning turns the one into the other; what was received says which it was
+            raise
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if interruptions.received:
+        first = interruptions.received[0]
+        handlers[first](first, None)
+
+
+def _handlers() -> dict[int, Callable[[int, FrameType | None], Any]]:
+    found = {number: signal.getsignal(number) for number in _SIGNALS}
+    return {number: handler for number, handler in found.items() if callable(handler)}
+
+
+class StopBetweenSteps(pl.Callback):
+    """Leaves the fit, once a signal was noted, at the end of the step or before the epoch's validation.
+
+    Args:
+        interruptions: What `held_signals` notes.
+    """
+
+    def __init__(self, interruptions: Interruptions) -> None:
+        self._interruptions = interruptions
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Stop if a signal was noted."""
+        self._stop()
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        """Stop if a signal was noted."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._interruptions.received:
+            raise KeyboardInterrupt
