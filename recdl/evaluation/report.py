@@ -12,7 +12,7 @@ from rich.text import Text
 from recdl.evaluation import charts, wording
 from recdl.evaluation.comparability import check_comparable
 from recdl.evaluation.comparison import ComparedRun, Comparison, best_by_validation, validation_metric
-from recdl.evaluation.labels import differing_settings, run_labels
+from recdl.evaluation.labels import run_labels
 from recdl.evaluation.records import RunRecord
 from recdl.storage import write_json, write_text
 
@@ -90,7 +90,10 @@ def comparison_table(comparison: Comparison, *, width: int | None = None) -> Tab
 
 
 def sweep_table(records: Sequence[RunRecord], metric: str) -> Table:
-    """Return the points of a sweep for a terminal, the best by validation first, with the settings that differ.
+    """Return the points of a sweep for a terminal, the best by validation first.
+
+    A point is named by its model and by what tells it from the other points of that model: with a column a
+    setting none would be readable where models of several kinds are swept over.
 
     Test results are not shown: hyperparameters are chosen on validation only.
 
@@ -99,20 +102,17 @@ def sweep_table(records: Sequence[RunRecord], metric: str) -> Table:
     """
     check_comparable(records)
     best = best_by_validation(records, metric)
-    settings = differing_settings(records)
     name = metric.removeprefix("validation/")
     table = Table(title=Text(f"{wording.count(len(records), 'run')}, best validation first"), box=box.SIMPLE_HEAD)
-    for heading in ("run", *(key.removeprefix("model.") for key in settings[0])):
-        table.add_column(Text(heading), overflow="fold")
+    table.add_column("run", overflow="fold")
     table.add_column(Text(f"validation {wording.metric_name(name)}"), justify="right", no_wrap=True)
     table.add_column("fit", justify="right", no_wrap=True)
     table.add_column("folder", overflow="fold")
-    rows = list(zip(records, run_labels(records), settings, strict=True))
-    for record, label, values in sorted(rows, key=lambda row: -validation_metric(row[0], metric)):
+    rows = list(zip(records, run_labels(records), strict=True))
+    for record, label in sorted(rows, key=lambda row: -validation_metric(row[0], metric)):
         figure = wording.number(validation_metric(record, metric))
         table.add_row(
-            Text(record.identity.model if any(values.values()) else label),
-            *(Text("" if value is None else str(value)) for value in values.values()),
+            Text(label),
             Text(f"{figure} best" if record is best else figure, style="bold" if record is best else ""),
             Text(wording.duration(record.metrics.get("time/fit_seconds"))),
             Text(str(record.folder)),

@@ -209,16 +209,27 @@ def test_a_sweep_names_the_settings_that_differ_and_the_best(tmp_path: Path) -> 
         write_run(tmp_path / "p1", "lstm", columns=WEAK, settings={"rate": 0.2, "k": 3}, validation=0.4),
     ]
     table = sweep_table(records, "ndcg@10")
-    assert [str(column.header) for column in table.columns] == [
-        "run",
-        "rate",
-        "validation NDCG@10",
-        "fit",
-        "folder",
-    ]
+    assert [str(column.header) for column in table.columns] == ["run", "validation NDCG@10", "fit", "folder"]
     rows = [line.split()[:3] for line in printed(table, width=200).splitlines() if "lstm" in line]
-    assert rows == [["lstm", "0.2", "0.4000"], ["lstm", "0.1", "0.1000"]]
+    assert rows == [["lstm", "(rate=0.2)", "0.4000"], ["lstm", "(rate=0.1)", "0.1000"]]
     assert "0.4000 best" in printed(table, width=200)
+
+
+def test_a_sweep_over_models_of_several_kinds_can_be_read(tmp_path: Path) -> None:
+    # Each model has a dozen settings that the other lacks, as a factorization and a sequence model do.
+    records = [
+        write_run(
+            tmp_path / f"{model}{rate}",
+            model,
+            settings={"rate": rate, "network": {f"{model}_setting_{n}": n for n in range(12)}},
+        )
+        for model in ("neumf", "lstm")
+        for rate in (0.1, 0.2)
+    ]
+    lines = printed(sweep_table(records, "ndcg@10"), width=120).splitlines()
+    for label in ("neumf (rate=0.1)", "neumf (rate=0.2)", "lstm (rate=0.1)", "lstm (rate=0.2)"):
+        assert sum(label in line for line in lines) == 1
+    assert len(lines) < 20
 
 
 def test_a_sweep_shows_no_test_results(tmp_path: Path) -> None:
