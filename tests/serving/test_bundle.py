@@ -344,6 +344,7 @@ def test_a_run_whose_config_lacks_the_model_is_not_exported(
 
 
 def test_the_log_of_the_run_passes_for_it(bundle: Bundle, log: PreparedLog) -> None:
+    assert bundle.manifest["run"]["data"]["fingerprint"] == log.fingerprint
     bundle.check_log(log)
 
 
