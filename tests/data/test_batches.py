@@ -9,19 +9,13 @@ from hypothesis import strategies as st
 from recdl.data.batches import PairBatches, SequenceBatches
 from recdl.data.interactions import Interactions
 from recdl.errors import DataError
+from tests.logs import log_of_events
 
 
 def _log(rows: list[list[int]], n_items: int) -> Interactions:
-    counts = [len(row) for row in rows]
-    items = np.array([item for row in rows for item in row], np.int32)
-    return Interactions(
-        offsets=np.cumsum([0, *counts]).astype(np.int64),
-        items=items,
-        behaviors=(items % 2).astype(np.int8),
-        timestamps=np.array([time for n in counts for time in range(n)], np.int64),
-        n_items=n_items,
-        behavior_names=("view", "purchase"),
-    )
+    """Items a user, oldest first; the odd items were bought, the even ones viewed."""
+    events = [(user, time, item % 2, item) for user, row in enumerate(rows) for time, item in enumerate(row)]
+    return log_of_events(events, n_users=len(rows), n_items=n_items)
 
 
 def _pairs(batches: PairBatches) -> list[tuple[int, int]]:

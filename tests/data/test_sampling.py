@@ -2,30 +2,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recdl.data.interactions import Interactions
 from recdl.data.sampling import NegativeSampler, Pairs
 from recdl.errors import DataError
-
-
-def _log(rows: list[list[int]], n_items: int) -> Interactions:
-    counts = [len(row) for row in rows]
-    items = np.array([item for row in rows for item in row], np.int32)
-    return Interactions(
-        offsets=np.cumsum([0, *counts]).astype(np.int64),
-        items=items,
-        behaviors=np.zeros(len(items), np.int8),
-        timestamps=np.concatenate([np.arange(n) for n in counts]).astype(np.int64),
-        n_items=n_items,
-        behavior_names=("view",),
-    )
+from tests.logs import log_of_items
 
 
 def _sampler(rows: list[list[int]], n_items: int, **options: bool) -> NegativeSampler:
-    return NegativeSampler(Pairs.of(_log(rows, n_items)), np.arange(n_items, dtype=np.int32), **options)
+    return NegativeSampler(
+        Pairs.of(log_of_items(rows, n_items=n_items)), np.arange(n_items, dtype=np.int32), **options
+    )
 
 
 def test_pairs_are_distinct_and_sorted() -> None:
-    pairs = Pairs.of(_log([[2, 0, 2], [], [1]], 3))
+    pairs = Pairs.of(log_of_items([[2, 0, 2], [], [1]], n_items=3))
     assert pairs.users.tolist() == [0, 0, 2]
     assert pairs.items.tolist() == [0, 2, 1]
 
@@ -77,7 +66,7 @@ def test_without_exclusion_the_whole_catalogue_is_drawn_from() -> None:
 
 
 def test_only_items_of_the_catalogue_are_drawn() -> None:
-    sampler = NegativeSampler(Pairs.of(_log([[0], [4]], 6)), np.array([0, 3, 4], np.int32))
+    sampler = NegativeSampler(Pairs.of(log_of_items([[0], [4]], n_items=6)), np.array([0, 3, 4], np.int32))
     drawn = sampler.sample(np.array([0, 1] * 50, np.int32), 2, np.random.default_rng(0))
     assert set(drawn[::2].ravel().tolist()) == {3, 4}
     assert set(drawn[1::2].ravel().tolist()) == {0, 3}

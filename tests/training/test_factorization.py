@@ -12,8 +12,8 @@ from recdl.models.networks.neumf import NeuMF
 from recdl.models.protocol import RankingTask
 from recdl.training.factorization import FactorizationRecommender
 from recdl.training.trainer import TrainerSettings
-
-from .conftest import GROUP, N_USERS, log_of
+from tests.conftest import GROUP, N_USERS
+from tests.logs import log_of_items
 
 TwoTastes = tuple[Interactions, RankingTask]
 
@@ -70,7 +70,7 @@ def test_folding_in_changes_nothing_that_was_learned(
 
 def test_a_user_without_any_event_is_scored_as_the_mean_user(two_tastes: TwoTastes) -> None:
     rows = [two_tastes[0].items[5 * user : 5 * user + 5].tolist() for user in range(N_USERS)]
-    train = log_of([*rows, []], 2 * GROUP)
+    train = log_of_items([*rows, []], n_items=2 * GROUP)
     model = _model(max_epochs=2).fit(train)
     unknown = model.score(Queries.anonymous([[]]))
     np.testing.assert_allclose(model.score(Queries.at_end(train))[-1:], unknown, rtol=1e-5)

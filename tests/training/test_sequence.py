@@ -11,8 +11,8 @@ from recdl.models.networks.lstm import LSTM
 from recdl.models.protocol import RankingTask
 from recdl.training.sequence import SequenceRecommender
 from recdl.training.trainer import TrainerSettings
-
-from .conftest import GROUP, log_of
+from tests.conftest import GROUP
+from tests.logs import log_of_items
 
 TwoTastes = tuple[Interactions, RankingTask]
 
@@ -84,7 +84,7 @@ def test_only_the_latest_events_of_a_long_history_count(two_tastes: TwoTastes) -
 
 
 def test_a_visitor_without_history_is_offered_what_histories_begin_with() -> None:
-    train = log_of([[3, user % 3] for user in range(60)], 5)
+    train = log_of_items([[3, user % 3] for user in range(60)], n_items=5)
     scores = _model(max_epochs=15).fit(train).score(Queries.anonymous([[]]))
     assert scores.argmax() == 3
 
@@ -129,7 +129,7 @@ def test_a_state_without_its_sizes_is_refused() -> None:
 
 def test_a_log_without_events_is_refused() -> None:
     with pytest.raises(DataError, match=r"no event to learn from"):
-        _model().fit(log_of([[], []], GROUP))
+        _model().fit(log_of_items([[], []], n_items=GROUP))
 
 
 def test_settings_that_must_be_positive_are_checked() -> None:
