@@ -15,7 +15,7 @@ from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
 from recdl.errors import DataError, RecordError
 from recdl.models.protocol import RankingTask, Recommender
-from recdl.training.trainer import TrainerSettings
+from recdl.training.settings import TrainerSettings
 from tests.logs import log_of_events, log_of_items
 
 MODELS = sorted(path.stem for path in (config.CONFIGS / "model").glob("*.yaml"))

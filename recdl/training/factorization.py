@@ -23,7 +23,8 @@ from recdl.training.networks import (
     read_state,
     torch_seed,
 )
-from recdl.training.trainer import TrainerSettings, fit_network
+from recdl.training.settings import TrainerSettings
+from recdl.training.trainer import fit_network
 
 _PAIRS_AT_ONCE = 1 << 16  # logits computed at once; their hidden activations then stay in cache
 _FOLD_IN_STEPS = 100

@@ -21,7 +21,8 @@ from recdl.training.networks import (
     read_state,
     torch_seed,
 )
-from recdl.training.trainer import TrainerSettings, fit_network
+from recdl.training.settings import TrainerSettings
+from recdl.training.trainer import fit_network
 
 _EVENTS_AT_ONCE = 1 << 14
 _FULL_SOFTMAX_FACTOR = 2

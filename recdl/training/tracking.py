@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pytorch_lightning.loggers import Logger, TensorBoardLogger
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
 
 
 class Tracking(Protocol):
     """Makes the Lightning logger of one run."""
 
-    def logger(self, folder: Path) -> Logger | None:
+    def logger(self, folder: Path) -> "Logger | None":
         """Return a logger for the run whose folder is `folder`, or None to log nowhere."""
         ...
 
@@ -25,8 +26,10 @@ class TensorBoardTracking:
 
     subfolder: str = "tensorboard"
 
-    def logger(self, folder: Path) -> Logger | None:
+    def logger(self, folder: Path) -> "Logger | None":
         """Return a TensorBoard logger."""
+        from pytorch_lightning.loggers import TensorBoardLogger
+
         return TensorBoardLogger(folder, name=self.subfolder, version="", default_hp_metric=False)
 
 
@@ -34,6 +37,6 @@ class TensorBoardTracking:
 class NoTracking:
     """Logs nowhere but in the run record."""
 
-    def logger(self, folder: Path) -> Logger | None:
+    def logger(self, folder: Path) -> "Logger | None":
         """Return None."""
         return None

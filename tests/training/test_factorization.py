@@ -11,7 +11,7 @@ from recdl.errors import ConfigError, DataError, RecordError
 from recdl.models.networks.neumf import NeuMF
 from recdl.models.protocol import RankingTask
 from recdl.training.factorization import FactorizationRecommender
-from recdl.training.trainer import TrainerSettings
+from recdl.training.settings import TrainerSettings
 from tests.conftest import GROUP, N_USERS
 from tests.logs import log_of_items
 

@@ -13,7 +13,7 @@ from recdl.models.networks.neumf import NeuMF
 from recdl.models.protocol import RankingTask
 from recdl.training.factorization import FactorizationRecommender
 from recdl.training.interruption import held_signals
-from recdl.training.trainer import TrainerSettings
+from recdl.training.settings import TrainerSettings
 
 TwoTastes = tuple[Interactions, RankingTask]
 

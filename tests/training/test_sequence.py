@@ -10,7 +10,7 @@ from recdl.errors import ConfigError, DataError, RecordError
 from recdl.models.networks.lstm import LSTM
 from recdl.models.protocol import RankingTask
 from recdl.training.sequence import SequenceRecommender
-from recdl.training.trainer import TrainerSettings
+from recdl.training.settings import TrainerSettings
 from tests.conftest import GROUP
 from tests.logs import log_of_items
 

@@ -14,7 +14,8 @@ from recdl.models.networks.neumf import NeuMF
 from recdl.models.protocol import RankingTask, State
 from recdl.training.losses import binary_cross_entropy
 from recdl.training.modules import PairModule
-from recdl.training.trainer import TrainerSettings, fit_network
+from recdl.training.settings import TrainerSettings
+from recdl.training.trainer import fit_network
 
 
 class _Counting:

@@ -1,0 +1,53 @@
+"""Where and how long to train: settings only, so that checking them does not wait for torch and Lightning."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from recdl.errors import ConfigError
+from recdl.metrics.ranking import RANKING_METRICS
+from recdl.training.tracking import Tracking
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerSettings:
+    """Where and how long to train.
+
+    Attributes:
+        max_epochs: Epochs at most.
+        patience: Epochs without a better `monitor` after which training stops. Rankings of a few hundred queries
+            are noisy: on the Tmall log, one that ends above the early ones came after 14 epochs without a better.
+        monitor: Ranking metric on validation, `name@cutoff`, that decides when to stop and which epoch to keep.
+        validation_queries: Queries ranked after each epoch at most, drawn once, so that ranking never outweighs
+            training; None ranks all.
+        accelerator: `auto` takes a GPU where there is one.
+        devices: Number of devices.
+        precision: As Lightning names it.
+        gradient_clip: Largest norm of the gradient; None leaves it as it is.
+        progress_bar: Whether to show one; where standard error is no terminal, a line an epoch takes its place.
+        tracking: Where losses and metrics are logged, beside the run record.
+        folder: The run's folder, for checkpoints and logs; None keeps nothing.
+    """
+
+    max_epochs: int = 100
+    patience: int = 20
+    monitor: str = "ndcg@10"
+    validation_queries: int | None = 5000
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    devices: int = 1
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    gradient_clip: float | None = None
+    progress_bar: bool = True
+    tracking: Tracking | None = None
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "patience", "devices", "validation_queries"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ConfigError(f"trainer.{name} must be at least 1, not {getattr(self, name)}")
+        metric, _, cutoff = self.monitor.partition("@")
+        if metric not in RANKING_METRICS or not cutoff.isdigit() or int(cutoff) < 1:
+            raise ConfigError(
+                f"trainer.monitor must be a metric and a cutoff such as ndcg@10, not {self.monitor!r}; "
+                f"the metrics are {', '.join(RANKING_METRICS)}"
+            )
