@@ -29,7 +29,8 @@ _NEUMF = {
     "model.network.dropout": 0.0,
     "model.learning_rate": 1e-3,
     "model.batch_size": 819,  # positives: with their negatives 4,095 samples, as RecBole makes of 4,096
-    "model.n_negatives": 4,
+    "model.loss": "bce",
+    "model.negatives.n": 4,
 }
 _LSTM = {
     "model": "lstm",
@@ -162,7 +163,7 @@ def _samples(config: dict[str, Any]) -> int:
     splitter = build(config["split"], group="split")
     train = splitter.split(prepared.interactions, data_fingerprint=prepared.fingerprint).train
     if config["names"]["model"] == "neumf":
-        return len(Pairs.of(train).users) * (1 + config["model"]["n_negatives"])
+        return len(Pairs.of(train).users) * (1 + config["model"]["negatives"]["n"])
     return train.n_events
 
 

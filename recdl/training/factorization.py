@@ -1,6 +1,8 @@
 """Recommenders that learn a vector a user and a vector an item."""
 
-from typing import Protocol, Self, cast, final
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal, Protocol, Self, cast, final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -8,14 +10,20 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from recdl.data.batches import PairBatches
+from recdl.data.batches import PairBatches, RowBatches
 from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries, ragged_positions
+from recdl.data.sampling import Negatives, Positives
+from recdl.errors import ConfigError
 from recdl.models.protocol import RankingTask, State
-from recdl.training.losses import binary_cross_entropy
-from recdl.training.modules import PairModule
+from recdl.training.losses import (
+    bayesian_personalized_ranking,
+    binary_cross_entropy,
+    generalized_binary_cross_entropy,
+    hardest_negative,
+)
+from recdl.training.modules import InteractionModule, InteractionNetwork, PairModule, RowModule
 from recdl.training.networks import (
-    check_not_negative,
     check_positive,
     device_of,
     load_network_state,
@@ -26,22 +34,20 @@ from recdl.training.networks import (
 from recdl.training.settings import TrainerSettings
 from recdl.training.trainer import fit_network
 
+PairLoss = Callable[[torch.Tensor], torch.Tensor]
+_PAIR_LOSSES: dict[str, PairLoss] = {
+    "bce": binary_cross_entropy,
+    "gbce": partial(generalized_binary_cross_entropy, sampling_rate=1.0),
+    "bpr": bayesian_personalized_ranking,
+    "hardest": hardest_negative,
+}
+_POINTWISE = ("bce", "gbce")
+_ROWS_PAY = 2  # indices that one dense row's update is worth
 _PAIRS_AT_ONCE = 1 << 16  # logits computed at once; their hidden activations then stay in cache
 _FOLD_IN_STEPS = 100
 _FOLD_IN_RATE = 0.1
 _FOLD_IN_HISTORY = 200
 _FOLD_IN_NEGATIVES = 256
-
-
-class InteractionNetwork(Protocol):
-    """A network whose tables are apart from what it does with their rows."""
-
-    user_embedding: nn.Embedding
-    item_embedding: nn.Embedding
-
-    def interact(self, user_vectors: torch.Tensor, item_vectors: torch.Tensor) -> torch.Tensor:
-        """Return (batch, n) logits for user vectors (batch, d) and item vectors (batch, n, d) or (n, d)."""
-        ...
 
 
 class NetworkFactory(Protocol):
@@ -52,9 +58,17 @@ class NetworkFactory(Protocol):
         ...
 
 
+Loss = Literal["bce", "gbce", "bpr", "hardest", "softmax", "full_softmax", "sampled_softmax"]
+"""How positives are set against negatives; `softmax` is the full one where the catalogue is small."""
+
+
 @final
 class FactorizationRecommender:
-    """A factorization network trained on the distinct (user, item) pairs of the log with sampled negatives.
+    """A factorization network trained on the distinct (user, item) pairs of the log.
+
+    `bce`, `gbce`, `bpr` and `hardest` set each positive against `negatives.n` items of its own. The softmax losses
+    set all that a user has against the catalogue, or against `negatives.n` items that are shared by the users of a
+    step: far less work a pair, since a user costs one row of logits however much it has.
 
     A known user is scored by the vector learned for it. A user the train part does not know is folded in: the
     tables stay as they are, and the most probable vector is found for the query's history, given the training loss
@@ -63,10 +77,15 @@ class FactorizationRecommender:
 
     Args:
         network: Makes the network from `n_users` and `n_items`.
+        loss: What to learn by; `hardest` takes the highest of a positive's negatives, `softmax` is full where
+            the catalogue is no larger than twice `negatives.n`, else sampled.
+        negatives: How negatives are drawn.
         learning_rate: Of Adam.
-        weight_decay: Decoupled weight decay (AdamW), a step.
-        batch_size: Positives a step; each brings `n_negatives` more samples.
-        n_negatives: Negatives a positive, uniform over what the user does not have, drawn anew each epoch.
+        l2: Decoupled L2 decay (AdamW) of the embeddings: the share that an epoch takes off each, whatever the
+            batch size and the learning rate.
+        batch_size: Positives a step; of the softmax losses, users a step.
+        behavior_weights: What a pair counts, by the weightiest behaviour that it was seen with; 0 learns nothing
+            from it, nor takes it for a negative. Behaviours that are not named, and all when None, count 1.
         trainer: Where and how long to train.
         seed: Of the initial weights, the shuffle and the negatives.
     """
@@ -75,20 +94,30 @@ class FactorizationRecommender:
         self,
         network: NetworkFactory,
         *,
+        loss: Loss = "softmax",
+        negatives: Negatives | None = None,
         learning_rate: float = 1e-3,
-        weight_decay: float = 0.0,
-        batch_size: int = 1024,
-        n_negatives: int = 4,
+        l2: float = 0.0,
+        batch_size: int = 256,
+        behavior_weights: Mapping[str, float] | None = None,
         trainer: TrainerSettings | None = None,
         seed: int = 0,
     ) -> None:
-        check_positive(learning_rate=learning_rate, batch_size=batch_size, n_negatives=n_negatives)
-        check_not_negative(weight_decay=weight_decay)
+        check_positive(learning_rate=learning_rate, batch_size=batch_size)
+        if not 0 <= l2 < 1:
+            raise ConfigError(f"model.l2 is the share that an epoch takes off; it must lie in [0, 1), not {l2}")
+        if loss not in get_args(Loss):
+            raise ConfigError(f"model.loss must be one of {', '.join(get_args(Loss))}, not {loss!r}")
+        for name, weight in (behavior_weights or {}).items():
+            if not 0 <= weight < np.inf:
+                raise ConfigError(f"model.behavior_weights.{name} must be at least 0 and finite, not {weight}")
         self.network = network
+        self.loss = loss
+        self.negatives = negatives or Negatives()
         self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
+        self.l2 = l2
         self.batch_size = batch_size
-        self.n_negatives = n_negatives
+        self.behavior_weights = behavior_weights
         self.trainer = trainer or TrainerSettings()
         self.seed = seed
 
@@ -98,19 +127,45 @@ class FactorizationRecommender:
         Raises:
             DataError: If there is no pair to learn from, or the loss diverges.
         """
-        batches = PairBatches(train, batch_size=self.batch_size, n_negatives=self.n_negatives, seed=self.seed)
+        positives = Positives.of(train, self.behavior_weights)
         self.trained_users_ = np.diff(train.offsets) > 0
-        self.trained_items_ = np.bincount(train.items, minlength=train.n_items) > 0
+        self.trained_items_ = positives.popularity > 0
         with torch_seed(self.seed):
             self.network_ = self.network(train.n_users, train.n_items)
-            module = PairModule(
-                self.network_,
-                loss=binary_cross_entropy,
-                learning_rate=self.learning_rate,
-                weight_decay=self.weight_decay,
-            )
+            module, batches = self._pairs(positives) if self.loss in _PAIR_LOSSES else self._rows(positives)
+            module.steps_per_epoch = batches.n_steps
             self.learning_curve_ = fit_network(self, module, batches, validation=validation, settings=self.trainer)
         return self
+
+    def _pairs(self, positives: Positives) -> tuple[InteractionModule, PairBatches]:
+        batches = PairBatches(positives, self.negatives, batch_size=self.batch_size, seed=self.seed)
+        loss: PairLoss = _PAIR_LOSSES[self.loss]
+        if self.loss == "gbce":
+            rate = min(1.0, self.negatives.n / max(1, int((positives.popularity > 0).sum()) - 1))
+            loss = partial(generalized_binary_cross_entropy, sampling_rate=rate)
+        module = PairModule(
+            self.network_,
+            loss=loss,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            l2=self.l2,
+            rows=self._touches_few(self.batch_size * (1 + self.negatives.n)),
+        )
+        return module, batches
+
+    def _rows(self, positives: Positives) -> tuple[InteractionModule, RowBatches]:
+        n_items = len(positives.popularity)
+        full = self.loss == "full_softmax" or (self.loss == "softmax" and n_items <= 2 * self.negatives.n)
+        negatives = None if full else self.negatives
+        batches = RowBatches(positives, negatives, batch_size=self.batch_size, seed=self.seed)
+        pairs = self.batch_size * len(positives.users) // max(1, len(self.trained_users_))
+        few = not full and self._touches_few(pairs + self.negatives.n)
+        module = RowModule(self.network_, learning_rate=self.learning_rate, l2=self.l2, rows=few)
+        return module, batches
+
+    def _touches_few(self, n_indices: int) -> bool:
+        """Whether a step touches so little of the tables that updating rows costs less than updating all."""
+        return len(self.trained_users_) + len(self.trained_items_) > _ROWS_PAY * n_indices
 
     @torch.inference_mode()
     def score(self, queries: Queries) -> npt.NDArray[np.float32]:
@@ -185,16 +240,26 @@ class FactorizationRecommender:
         shown = items[torch.from_numpy(positives).to(device)]
         hidden = items[torch.from_numpy(drawn).to(device)]
         present = torch.from_numpy(mask).float().to(device)
-        # In training each positive met n_negatives negatives; so it does here.
-        scale = self.n_negatives * present.sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp(min=1.0)
+        drawn_sum = weight.sum(1, keepdim=True).clamp(min=1.0)
+        if self.loss in _POINTWISE:  # in training each positive met n negatives; so it does here
+            scale = self.negatives.n * present.sum(1, keepdim=True) / drawn_sum
+        else:  # each draw stands for its share of the catalogue
+            scale = (len(catalogue) - present.sum(1, keepdim=True)).clamp(min=1.0) / drawn_sum
+        offsets = torch.where(weight > 0, scale.log(), -torch.inf)
         mean, deviation = mean.clone(), deviation.clone()  # out of inference mode
         standard = torch.zeros(len(queries), len(mean), device=device, requires_grad=True)
         optimizer = torch.optim.Adam([standard], lr=_FOLD_IN_RATE)
         for _ in range(_FOLD_IN_STEPS):
             vectors = mean + deviation * standard
-            positive_loss = functional.softplus(-network.interact(vectors, shown)) * present
-            negative_loss = functional.softplus(network.interact(vectors, hidden)) * weight * scale
-            loss = positive_loss.sum() + negative_loss.sum() + standard.square().sum() / 2
+            positive, negative = network.interact(vectors, shown), network.interact(vectors, hidden)
+            if self.loss in _POINTWISE:
+                loss = (functional.softplus(-positive) * present).sum()
+                loss = loss + (functional.softplus(negative) * weight * scale).sum()
+            else:
+                masked = positive.masked_fill(present == 0, -torch.inf)
+                normalizers = torch.cat([masked, negative + offsets], 1).logsumexp(1, keepdim=True)
+                loss = ((normalizers - positive) * present).sum()
+            loss = loss + standard.square().sum() / 2
             (standard.grad,) = torch.autograd.grad(loss, [standard])
             optimizer.step()
         return (mean + deviation * standard).detach()

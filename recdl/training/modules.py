@@ -1,6 +1,6 @@
 """Lightning modules, one for each shape of batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -9,34 +9,37 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from recdl.data.batches import PairBatch, SequenceBatch
+from recdl.data.batches import PairBatch, RowBatch, SequenceBatch
 from recdl.errors import DataError
-from recdl.training.losses import full_softmax, sampled_softmax
+from recdl.training.losses import full_softmax, row_softmax, sampled_row_softmax, sampled_softmax
+from recdl.training.optimizers import RowAdamW, RowTable
 
 _CHECK_EVERY = 50
+_FLOATS_AT_ONCE = 1 << 22  # 16 MiB of activations
 
 
 class FitModule(pl.LightningModule):
-    """What every batch shape shares: the optimizer, and a running mean of the loss that costs a step nothing."""
+    """What every batch shape shares: the optimizer's steps, and a mean of the loss that costs a step nothing.
 
-    def __init__(self, network: nn.Module, *, learning_rate: float, weight_decay: float) -> None:
+    Optimization is manual: a call may hold several steps, since what Lightning spends on a call would otherwise
+    outweigh a small step, and a step may add up the gradients of several parts, so that its memory is bounded.
+    """
+
+    def __init__(self, network: nn.Module, *, learning_rate: float) -> None:
         super().__init__()
+        self.automatic_optimization = False
         self.network = network
         self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
+        self.gradient_clip: float | None = None
+        self.steps_per_epoch = 1
         self._loss_sum = torch.zeros(())
         self._steps = 0
+        self._calls = 0
 
     def mean_loss(self) -> float:
         """Return the mean training loss of the epoch so far."""
         self._check()
         return float(self._loss_sum / max(self._steps, 1))
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return Adam with decoupled weight decay (Loshchilov & Hutter 2019), fused into one pass."""
-        return torch.optim.AdamW(
-            self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
-        )
 
     def on_train_epoch_start(self) -> None:
         """Tell the batches which epoch it is, and begin its loss anew."""
@@ -47,12 +50,28 @@ class FitModule(pl.LightningModule):
         self._steps = 0
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Add up the loss, and look at it now and then."""
+        """Look at the loss now and then."""
         # self.log costs a third of a small step; a sum and a rare look at it do not.
-        self._loss_sum += outputs["loss"].detach()
-        self._steps += 1
-        if self._steps % _CHECK_EVERY == 0:
+        self._calls += 1
+        if self._calls % _CHECK_EVERY == 0:
             self.log("train/loss", self.mean_loss(), prog_bar=True)
+
+    def descend(self, losses: Iterable[torch.Tensor], *, tables: Sequence[RowTable] = ()) -> None:
+        """Make one step of all optimizers along the gradient of the sum of `losses`."""
+        optimizers = self.optimizers()
+        optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        for loss in losses:
+            self.manual_backward(loss)
+            self._loss_sum += loss.detach()
+        for table in tables:
+            table.put_gradient()
+        if self.gradient_clip is not None:
+            clip_gradient(self.network.parameters(), self.gradient_clip)
+        for optimizer in optimizers:
+            optimizer.step()
+        self._steps += 1
 
     def _check(self) -> None:
         if not torch.isfinite(self._loss_sum):
@@ -62,14 +81,106 @@ class FitModule(pl.LightningModule):
             )
 
 
-class PairModule(FitModule):
-    """Trains a network of `(users, items) -> logits` on positives with sampled negatives.
+def clip_gradient(parameters: Iterable[nn.Parameter], norm: float) -> None:
+    """Scale all gradients so that their joint norm is at most `norm`; those of rows count like others."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    values = [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]
+    total = torch.stack([value.norm() for value in values]).norm()
+    scale = (norm / (total + 1e-6)).clamp(max=1.0)
+    for value in values:
+        value.mul_(scale)
+
+
+class InteractionNetwork(Protocol):
+    """A network of users and items whose tables are apart from what it does with their rows.
+
+    Attributes:
+        user_embedding: (n_users, d).
+        item_embedding: (n_items, d).
+        activations: Floats that training holds for each (user, item) pair; it decides how many are held at once.
+    """
+
+    user_embedding: nn.Embedding
+    item_embedding: nn.Embedding
+    activations: int
+
+    def interact(self, user_vectors: torch.Tensor, item_vectors: torch.Tensor) -> torch.Tensor:
+        """Return (batch, n) logits for user vectors (batch, d) and item vectors (batch, n, d) or (n, d)."""
+        ...
+
+
+class InteractionModule(FitModule):
+    """What the two modules of factorization share: their optimizers, and rows in place of whole tables.
 
     Args:
-        network: Maps int64 users (batch,) and items (batch, n) to (batch, n) logits.
-        loss: Maps (batch, n) logits, the positive first, to a scalar.
+        network: An `InteractionNetwork`.
         learning_rate: Of Adam.
-        weight_decay: Decoupled (AdamW), a step.
+        l2: Share that an epoch's decay takes off each embedding, whatever the batch size and the learning rate.
+        rows: Whether a step updates only the rows that it touches.
+    """
+
+    def __init__(self, network: nn.Module, *, learning_rate: float, l2: float, rows: bool) -> None:
+        super().__init__(network, learning_rate=learning_rate)
+        self.l2 = l2
+        self.rows = rows
+        self.interactions = cast(InteractionNetwork, network)
+        self._tables: list[RowTable] | None = None
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Return Adam for the layers, and Adam with decoupled decay for the tables."""
+        tables = self._weights()
+        layers = [p for p in self.network.parameters() if all(p is not table for table in tables)]
+        keep = (1.0 - self.l2) ** (1.0 / self.steps_per_epoch)
+        optimizers: list[torch.optim.Optimizer] = []
+        if self.rows:
+            optimizers.append(RowAdamW(tables, lr=self.learning_rate, keep=keep))
+        groups: list[dict[str, Any]] = [{"params": layers, "weight_decay": 0.0}] if layers else []
+        if not self.rows:
+            groups.append({"params": tables, "weight_decay": (1.0 - keep) / self.learning_rate})
+        if groups:
+            optimizers.append(torch.optim.AdamW(groups, lr=self.learning_rate, fused=True))
+        return optimizers
+
+    def on_train_epoch_end(self) -> None:
+        """Let rows that were not touched make up for the decay that they missed."""
+        optimizers = self.optimizers(use_pl_optimizer=False)
+        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+            if isinstance(optimizer, RowAdamW):
+                optimizer.catch_up()
+
+    def touch(
+        self, users: torch.Tensor, items: torch.Tensor | None
+    ) -> tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor], torch.Tensor], list[RowTable]]:
+        """Return how to look up user and item vectors in this step, and the tables to be given a gradient.
+
+        Args:
+            users: int64 users that the step touches.
+            items: int64 items that it touches; None: all of them.
+        """
+        if not self.rows or items is None:
+            return self.interactions.user_embedding, self.interactions.item_embedding, []
+        if self._tables is None:  # only now are the weights where they are trained
+            self._tables = [RowTable(weight) for weight in self._weights()]
+        user_table, item_table = self._tables
+        user_table.touch(users)
+        item_table.touch(items)
+        return user_table.__getitem__, item_table.__getitem__, self._tables
+
+    def _weights(self) -> list[nn.Parameter]:
+        tables = (self.interactions.user_embedding, self.interactions.item_embedding)
+        return [cast(nn.Parameter, table.weight) for table in tables]
+
+
+class PairModule(InteractionModule):
+    """Trains a network on positives, each with negatives of its own.
+
+    Args:
+        network: An `InteractionNetwork`.
+        loss: Maps (batch, 1 + n) logits, the positive first, to (batch,) losses.
+        batch_size: Positives an optimizer step.
+        learning_rate: Of Adam.
+        l2: Share that an epoch's decay takes off each embedding.
+        rows: Whether a step updates only the rows that it touches.
     """
 
     def __init__(
@@ -77,15 +188,83 @@ class PairModule(FitModule):
         network: nn.Module,
         *,
         loss: Callable[[torch.Tensor], torch.Tensor],
+        batch_size: int,
         learning_rate: float,
-        weight_decay: float,
+        l2: float,
+        rows: bool,
     ) -> None:
-        super().__init__(network, learning_rate=learning_rate, weight_decay=weight_decay)
+        super().__init__(network, learning_rate=learning_rate, l2=l2, rows=rows)
         self.loss = loss
+        self.batch_size = batch_size
 
-    def training_step(self, batch: PairBatch, batch_idx: int) -> torch.Tensor:
-        """Return the loss of one batch."""
-        return self.loss(self.network(batch.users, batch.items))
+    def training_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Make a step for each `batch_size` positives."""
+        columns = (torch.split(column, self.batch_size) for column in batch)
+        for users, items, weights in zip(*columns, strict=True):
+            user_vectors, item_vectors, tables = self.touch(users, items)
+            logits = self.interactions.interact(user_vectors(users), item_vectors(items))
+            self.descend([(weights * self.loss(logits)).sum() / weights.sum()], tables=tables)
+
+
+class RowModule(InteractionModule):
+    """Trains a network on users with all their positives, by a softmax over the catalogue or a draw from it.
+
+    Args:
+        network: An `InteractionNetwork`.
+        learning_rate: Of Adam.
+        l2: Share that an epoch's decay takes off each embedding.
+        rows: Whether a step updates only the rows that it touches.
+    """
+
+    def training_step(self, batch: RowBatch, batch_idx: int) -> None:
+        """Make a step for the batch."""
+        if batch.negatives is None:
+            self.descend(self._full(batch))
+            return
+        items = torch.cat([batch.items, batch.negatives])
+        user_vectors, item_vectors, tables = self.touch(batch.users, items)
+        self.descend(self._sampled(batch, user_vectors, item_vectors), tables=tables)
+
+    def _full(self, batch: RowBatch) -> Iterator[torch.Tensor]:
+        """Yield the loss of a few users at a time, so that the logits of a whole batch are never held."""
+        total = batch.weights.sum()
+        items = self.interactions.item_embedding.weight
+        for chunk, pairs in self._chunks(batch, len(items)):
+            vectors = self.interactions.user_embedding(batch.users[chunk])
+            logits = self.interactions.interact(vectors, items)
+            rows = batch.rows[pairs] - chunk.start
+            yield row_softmax(logits, rows, batch.items[pairs], batch.weights[pairs]) / total
+
+    def _sampled(
+        self,
+        batch: RowBatch,
+        user_vectors: Callable[[torch.Tensor], torch.Tensor],
+        item_vectors: Callable[[torch.Tensor], torch.Tensor],
+    ) -> Iterator[torch.Tensor]:
+        assert batch.negatives is not None and batch.held is not None and batch.log_expected_count is not None
+        total = batch.weights.sum()
+        for chunk, pairs in self._chunks(batch, len(batch.negatives)):
+            users, rows = user_vectors(batch.users[chunk]), batch.rows[pairs] - chunk.start
+            positives = item_vectors(batch.items[pairs])[:, None]
+            yield (
+                sampled_row_softmax(
+                    self.interactions.interact(users[rows], positives)[:, 0],
+                    rows,
+                    batch.weights[pairs],
+                    self.interactions.interact(users, item_vectors(batch.negatives)),
+                    log_expected_count=batch.log_expected_count,
+                    held=batch.held[chunk],
+                )
+                / total
+            )
+
+    def _chunks(self, batch: RowBatch, n_items: int) -> Iterator[tuple[slice, slice]]:
+        """Yield users, as rows of the batch, and their pairs."""
+        n_users = max(1, _FLOATS_AT_ONCE // (n_items * self.interactions.activations))
+        for start in range(0, len(batch.users), n_users):
+            end = min(start + n_users, len(batch.users))
+            first, last = torch.searchsorted(batch.rows, torch.tensor([start, end], device=batch.rows.device))
+            yield slice(start, end), slice(int(first), int(last))
 
 
 class HistoryNetwork(Protocol):
@@ -122,15 +301,25 @@ class SequenceModule(FitModule):
         n_negatives: int,
         seed: int,
     ) -> None:
-        super().__init__(network, learning_rate=learning_rate, weight_decay=weight_decay)
+        super().__init__(network, learning_rate=learning_rate)
+        self.weight_decay = weight_decay
         self.n_negatives = n_negatives
         self.seed = seed
         self._cumulative = None if proposal is None else np.cumsum(proposal)
         with np.errstate(divide="ignore"):  # items of probability 0 are never drawn
             self._log_expected_count = None if proposal is None else np.log(proposal * n_negatives)
 
-    def training_step(self, batch: SequenceBatch, batch_idx: int) -> torch.Tensor:
-        """Return the mean loss over the positions of one batch that are not padding."""
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return Adam with decoupled weight decay (Loshchilov & Hutter 2019), fused into one pass."""
+        return torch.optim.AdamW(
+            self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
+        )
+
+    def training_step(self, batch: SequenceBatch, batch_idx: int) -> None:
+        """Make a step on the mean loss over the positions of one batch that are not padding."""
+        self.descend([self._loss(batch, batch_idx)])
+
+    def _loss(self, batch: SequenceBatch, batch_idx: int) -> torch.Tensor:
         outputs = self.network(batch.items, batch.behaviors)[batch.mask]
         targets = batch.targets[batch.mask]
         weight, bias = cast(HistoryNetwork, self.network).output_layer()

@@ -92,6 +92,7 @@ def fit_network(
                 EarlyStopping(monitor, mode="max", patience=settings.patience, check_on_train_epoch_end=True),
                 best,
             ]
+        module.gradient_clip = settings.gradient_clip
         with _without_noise(), held_signals() as interruptions:
             trainer = _trainer(settings, [StopBetweenSteps(interruptions), *callbacks])
             trainer.fit(module, train_dataloaders=batches)
@@ -169,7 +170,6 @@ def _trainer(settings: TrainerSettings, callbacks: list[pl.Callback]) -> pl.Trai
             accelerator=settings.accelerator,
             devices=settings.devices,
             precision=settings.precision,
-            gradient_clip_val=settings.gradient_clip,
             callbacks=callbacks,
             logger=logger or False,
             enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),

@@ -1,5 +1,6 @@
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -7,10 +8,12 @@ import torch
 
 from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
+from recdl.data.sampling import Negatives
 from recdl.errors import ConfigError, DataError, RecordError
+from recdl.models.networks.matrix_factorization import MatrixFactorization
 from recdl.models.networks.neumf import NeuMF
 from recdl.models.protocol import RankingTask
-from recdl.training.factorization import FactorizationRecommender
+from recdl.training.factorization import FactorizationRecommender, Loss
 from recdl.training.settings import TrainerSettings
 from tests.conftest import GROUP, N_USERS
 from tests.logs import log_of_items
@@ -19,13 +22,13 @@ TwoTastes = tuple[Interactions, RankingTask]
 
 
 def _model(
-    *, seed: int = 0, max_epochs: int = 10, folder: Path | None = None, patience: int = 60, **settings: float
+    *, seed: int = 0, max_epochs: int = 10, folder: Path | None = None, patience: int = 60, **settings: object
 ):
     network = partial(NeuMF, mf_embedding_size=8, mlp_embedding_size=8, mlp_sizes=(8, 4), initial_deviation=0.1)
     trainer = TrainerSettings(
         accelerator="cpu", max_epochs=max_epochs, patience=patience, progress_bar=False, folder=folder
     )
-    options = {"batch_size": 32, "learning_rate": 0.02, "n_negatives": 1, **settings}
+    options = {"loss": "bce", "batch_size": 32, "learning_rate": 0.02, "negatives": Negatives(n=1), **settings}
     return FactorizationRecommender(network, trainer=trainer, seed=seed, **options)  # type: ignore[arg-type]
 
 
@@ -38,6 +41,13 @@ def _own_group_first(scores: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Whether the best eight items of each row are those of its group."""
     best = np.argsort(-scores, axis=1)[:, :GROUP]
     return (best // GROUP == groups[:, None]).all(1)
+
+
+def _share_in_order(scores: np.ndarray, groups: np.ndarray) -> float:
+    """Of all pairs of an item of a row's group and one of the other, the share that is in the right order."""
+    first, second = scores[:, :GROUP], scores[:, GROUP:]
+    wins = (first[:, :, None] > second[:, None, :]).mean((1, 2))
+    return float(np.where(groups == 0, wins, 1 - wins).mean())
 
 
 def test_users_are_recommended_the_items_of_their_own_taste(
@@ -138,12 +148,89 @@ def test_a_state_without_its_users_is_refused() -> None:
         _model().set_state({"weight": np.zeros(1)})
 
 
-@pytest.mark.parametrize("name", ["learning_rate", "batch_size", "n_negatives"])
+@pytest.mark.parametrize("name", ["learning_rate", "batch_size"])
 def test_settings_that_must_be_positive_are_checked(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"model\.{name} must be above 0, not 0"):
         _model(**{name: 0})
 
 
-def test_a_negative_weight_decay_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"model.weight_decay must be at least 0, not -1"):
-        _model(weight_decay=-1.0)
+@pytest.mark.parametrize("l2", [-0.1, 1.0])
+def test_an_l2_that_is_no_share_is_refused(l2: float) -> None:
+    with pytest.raises(ConfigError, match=rf"model.l2 .* must lie in \[0, 1\), not {l2}"):
+        _model(l2=l2)
+
+
+def test_an_unknown_loss_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"one of bce, gbce, bpr, hardest, .* not 'mse'"):
+        _model(loss="mse")
+
+
+def test_a_negative_weight_of_a_behaviour_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"behavior_weights\.view must be at least 0 and finite, not -1"):
+        _model(behavior_weights={"view": -1.0})
+
+
+NETWORKS = {
+    "neumf": partial(NeuMF, mf_embedding_size=8, mlp_embedding_size=8, mlp_sizes=(8, 4), initial_deviation=0.1),
+    "gmf": partial(NeuMF, mf_embedding_size=8, mlp_sizes=(), initial_deviation=0.1, item_bias=True),
+    "mf": partial(MatrixFactorization, embedding_size=8, initial_deviation=0.1),
+}
+
+
+@pytest.mark.parametrize("loss", get_args(Loss))
+@pytest.mark.parametrize("network", NETWORKS)
+def test_each_network_learns_the_tastes_by_each_loss(network: str, loss: Loss, two_tastes: TwoTastes) -> None:
+    rows = "softmax" in loss
+    model = FactorizationRecommender(
+        NETWORKS[network],
+        loss=loss,
+        negatives=Negatives(n=8 if rows else 2),
+        learning_rate=0.03,
+        l2=0.3,
+        batch_size=8 if rows else 32,
+        trainer=TrainerSettings(accelerator="cpu", max_epochs=20 if rows else 25, progress_bar=False),
+    ).fit(two_tastes[0])
+    known = model.score(Queries.at_end(two_tastes[0]))
+    assert _share_in_order(known, np.arange(N_USERS) % 2) > 0.95
+    new = model.score(Queries.anonymous([[0, 1, 2], [8, 9, 10], [15, 14, 12], [3, 5, 6, 7]]))
+    assert _share_in_order(new, np.array([0, 1, 1, 0])) > 0.95
+
+
+@pytest.mark.parametrize("loss", ["bce", "sampled_softmax"])
+def test_updating_rows_learns_the_tastes_too(
+    loss: Loss, two_tastes: TwoTastes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recdl.training.factorization._ROWS_PAY", 0)
+    rows = loss != "bce"
+    model = _model(
+        loss=loss, learning_rate=0.03, l2=0.3, max_epochs=20 if rows else 10, batch_size=8 if rows else 32
+    ).fit(two_tastes[0])
+    known = model.score(Queries.at_end(two_tastes[0]))
+    assert _share_in_order(known, np.arange(N_USERS) % 2) > 0.95
+
+
+def test_rows_and_whole_tables_are_updated_alike_where_a_step_touches_all(
+    two_tastes: TwoTastes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = []
+    for rows_pay in (0, 1 << 40):
+        monkeypatch.setattr("recdl.training.factorization._ROWS_PAY", rows_pay)
+        # One step an epoch: it touches every user, and among so many negatives every item.
+        model = _model(batch_size=1 << 12, negatives=Negatives(n=8), l2=0.1, max_epochs=4).fit(two_tastes[0])
+        scores.append(model.score(Queries.at_end(two_tastes[0])))
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [8, 64])
+def test_an_epoch_decays_alike_whatever_the_batch_size_and_the_learning_rate(
+    batch_size: int, two_tastes: TwoTastes
+) -> None:
+    # So small a learning rate moves nothing; what is left is the decay.
+    start = _model(learning_rate=1e-12, max_epochs=1).fit(two_tastes[0])
+    decayed = _model(learning_rate=1e-9, l2=0.2, batch_size=batch_size, max_epochs=2).fit(two_tastes[0])
+    np.testing.assert_allclose(
+        decayed.network_.user_embedding.weight.detach().numpy(),
+        start.network_.user_embedding.weight.detach().numpy() * 0.8**2,
+        rtol=1e-3,
+        atol=1e-6,
+    )

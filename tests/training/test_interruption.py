@@ -25,12 +25,12 @@ class _SignallingNetwork(NeuMF):
         super().__init__(n_users, n_items)
         self.send, self.at, self.begun, self.ended = send, at, 0, 0
 
-    def forward(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+    def interact(self, user_vectors: torch.Tensor, item_vectors: torch.Tensor) -> torch.Tensor:
         self.begun += 1
         if self.begun == self.at:
             for number in self.send:
                 os.kill(os.getpid(), number)
-        logits = super().forward(users, items)
+        logits = super().interact(user_vectors, item_vectors)
         self.ended += 1
         return logits
 
@@ -45,7 +45,9 @@ def terminated() -> Iterator[None]:
 
 def _model(max_epochs: int = 50, **network: Any) -> FactorizationRecommender:
     trainer = TrainerSettings(accelerator="cpu", max_epochs=max_epochs, progress_bar=False)
-    return FactorizationRecommender(partial(_SignallingNetwork, **network), batch_size=64, trainer=trainer)
+    return FactorizationRecommender(
+        partial(_SignallingNetwork, **network), loss="full_softmax", batch_size=8, trainer=trainer
+    )
 
 
 def _steps(model: FactorizationRecommender) -> tuple[int, int]:

@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from recdl.training.losses import binary_cross_entropy, full_softmax, sampled_softmax
+from recdl.training.losses import (
+    bayesian_personalized_ranking,
+    binary_cross_entropy,
+    full_softmax,
+    generalized_binary_cross_entropy,
+    hardest_negative,
+    row_softmax,
+    sampled_row_softmax,
+    sampled_softmax,
+)
 
 N, D, ITEMS = 13, 5, 31
 
@@ -25,7 +34,85 @@ def _gradients(loss: torch.Tensor, *leaves: torch.Tensor) -> list[torch.Tensor]:
 def test_binary_cross_entropy_takes_the_first_column_as_positive() -> None:
     # -log s(0) - log(1 - s(ln 3)) = log 2 + log 4, over two entries
     loss = binary_cross_entropy(torch.tensor([[0.0, math.log(3.0)]]))
-    assert float(loss) == pytest.approx((math.log(2) + math.log(4)) / 2, rel=1e-6)
+    assert loss.tolist() == pytest.approx([(math.log(2) + math.log(4)) / 2], rel=1e-6)
+
+
+def test_generalized_cross_entropy_weighs_the_positive_by_hand() -> None:
+    # A tenth of the negatives sampled, t = .5: beta = .1 (.5 (1 - 10) + 10) = .55; softplus(0) = log 2.
+    loss = generalized_binary_cross_entropy(torch.zeros(1, 3), sampling_rate=0.1, calibration=0.5)
+    assert loss.tolist() == pytest.approx([(0.55 + 2) * math.log(2) / 3], rel=1e-6)
+
+
+@pytest.mark.parametrize(("calibration", "rate"), [(0.0, 0.1), (0.7, 1.0)])
+def test_without_calibration_or_with_all_negatives_it_is_plain(calibration: float, rate: float) -> None:
+    logits = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
+    loss = generalized_binary_cross_entropy(logits, sampling_rate=rate, calibration=calibration)
+    torch.testing.assert_close(loss, binary_cross_entropy(logits))
+
+
+def test_bpr_is_the_mean_over_the_negatives() -> None:
+    loss = bayesian_personalized_ranking(torch.tensor([[1.0, 1.0, 1.0 - math.log(3.0)]]))
+    assert loss.tolist() == pytest.approx([(math.log(2) + math.log(4 / 3)) / 2], rel=1e-6)
+
+
+def test_the_hardest_negative_is_the_highest_and_the_others_have_no_gradient() -> None:
+    logits = torch.tensor([[1.0, -5.0, 1.0 + math.log(3.0)]], requires_grad=True)
+    loss = hardest_negative(logits)
+    assert loss.tolist() == pytest.approx([math.log(4)], rel=1e-6)
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    assert gradient.tolist()[0] == pytest.approx([-0.75, 0.0, 0.75], rel=1e-6)
+
+
+_ROWS = torch.tensor([0, 0, 1, 2, 2, 2])
+_ITEMS = torch.tensor([3, 1, 0, 0, 2, 6])
+_WEIGHTS = torch.tensor([1.0, 0.5, 2.0, 1.0, 1.0, 0.25])
+
+
+def test_row_softmax_is_the_cross_entropy_of_each_pair_with_its_gradient() -> None:
+    logits = torch.randn(3, 7, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    loss = row_softmax(logits, _ROWS, _ITEMS, _WEIGHTS)
+    expected = (_WEIGHTS * functional.cross_entropy(logits[_ROWS], _ITEMS, reduction="none")).sum()
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(_gradients(loss, logits), _gradients(expected, logits))
+
+
+def test_the_sampled_row_softmax_equals_the_full_one_where_each_other_item_is_drawn_once() -> None:
+    logits = torch.randn(3, 7, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    held = torch.zeros(3, 7, dtype=torch.bool)
+    held[_ROWS, _ITEMS] = True
+    loss = sampled_row_softmax(
+        logits[_ROWS, _ITEMS], _ROWS, _WEIGHTS, logits, log_expected_count=torch.zeros(7), held=held
+    )
+    expected = row_softmax(logits, _ROWS, _ITEMS, _WEIGHTS)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(_gradients(loss, logits), _gradients(expected, logits))
+
+
+def test_the_sampled_normalizer_is_right_on_average() -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(7, generator=generator, dtype=torch.float64)
+    shares = torch.tensor([0.3, 0.05, 0.1, 0.2, 0.05, 0.2, 0.1], dtype=torch.float64)
+    m, rounds = 5, 20_000
+    drawn = torch.multinomial(shares, m * rounds, replacement=True, generator=generator).view(rounds, m)
+    positive, item = logits[2], torch.tensor(2)
+    sums = []
+    for start in range(0, rounds, 5_000):
+        part = drawn[start : start + 5_000]
+        estimates = ((logits[part] - (m * shares[part]).log()).exp() * (part != item)).sum(1) + positive.exp()
+        sums.append(estimates.mean())
+    assert float(torch.stack(sums).mean()) == pytest.approx(float(logits.exp().sum()), rel=0.02)
+    # The loss of one round is the log of its estimate.
+    one = drawn[:1]
+    loss = sampled_row_softmax(
+        positive[None].float(),
+        torch.tensor([0]),
+        torch.ones(1),
+        logits[one].float(),
+        log_expected_count=(m * shares[one[0]]).log().float(),
+        held=one == item,
+    )
+    first = ((logits[one] - (m * shares[one]).log()).exp() * (one != item)).sum() + positive.exp()
+    assert float(loss) == pytest.approx(float(first.log() - positive), rel=1e-5)
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 4 * ITEMS * 4, 1 << 20])

@@ -9,6 +9,7 @@ import torch
 from recdl.data.batches import PairBatches
 from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
+from recdl.data.sampling import Negatives, Positives
 from recdl.errors import ConfigError
 from recdl.models.networks.neumf import NeuMF
 from recdl.models.protocol import RankingTask, State
@@ -45,12 +46,17 @@ def test_no_more_queries_than_allowed_are_ranked_after_an_epoch_and_always_the_s
     train, task = two_tastes
     recommender = _Counting(train.n_items)
     module = PairModule(
-        NeuMF(train.n_users, train.n_items), loss=binary_cross_entropy, learning_rate=0.1, weight_decay=0.0
+        NeuMF(train.n_users, train.n_items),
+        loss=binary_cross_entropy,
+        batch_size=64,
+        learning_rate=0.1,
+        l2=0.0,
+        rows=False,
     )
     settings = TrainerSettings(
         accelerator="cpu", max_epochs=2, patience=2, validation_queries=7, progress_bar=False
     )
-    batches = PairBatches(train, batch_size=64, n_negatives=1, seed=0)
+    batches = PairBatches(Positives.of(train), Negatives(n=1), batch_size=64, seed=0)
     with torch.random.fork_rng():
         fit_network(recommender, module, batches, validation=task, settings=settings)
     first, second = recommender.asked

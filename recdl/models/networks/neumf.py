@@ -24,6 +24,10 @@ class NeuMF(nn.Module):
         mlp_sizes: Output width of each layer of the perceptron; empty leaves the perceptron out.
         dropout: Share of the perceptron's inner activations dropped in training.
         initial_deviation: Standard deviation of the initial embeddings.
+        item_bias: Whether to add b_i, which the paper does not have; it lies in the last column of the item table.
+
+    Attributes:
+        activations: Floats that training holds for each (user, item) pair.
     """
 
     def __init__(
@@ -36,16 +40,21 @@ class NeuMF(nn.Module):
         mlp_sizes: Sequence[int] = (32, 16),
         dropout: float = 0.0,
         initial_deviation: float = 0.01,
+        item_bias: bool = False,
     ) -> None:
         super().__init__()
         if not mlp_sizes and not mf_embedding_size:
             raise ValueError("NeuMF needs mf_embedding_size > 0 or at least one layer in mlp_sizes")
         self.mf_size = mf_embedding_size
+        self.item_bias = item_bias
+        self.activations = 2 * (1 + sum(mlp_sizes))
         width = mf_embedding_size + (mlp_embedding_size if mlp_sizes else 0)
         self.user_embedding = nn.Embedding(n_users, width)
-        self.item_embedding = nn.Embedding(n_items, width)
+        self.item_embedding = nn.Embedding(n_items, width + item_bias)
         for table in (self.user_embedding, self.item_embedding):
             nn.init.normal_(table.weight, std=initial_deviation)
+        if item_bias:
+            nn.init.zeros_(self.item_embedding.weight[:, -1])
         self.perceptron: nn.Sequential | None = None
         if mlp_sizes:
             self.user_layer = nn.Linear(mlp_embedding_size, mlp_sizes[0])
@@ -66,7 +75,11 @@ class NeuMF(nn.Module):
         mf_weight, mlp_weight = weight[: self.mf_size], weight[self.mf_size :]
         user_mf, user_mlp = user_vectors[..., : self.mf_size], user_vectors[..., self.mf_size :]
         item_mf, item_mlp = item_vectors[..., : self.mf_size], item_vectors[..., self.mf_size :]
-        logits = _dot(user_mf * mf_weight, item_mf) + self.output.bias
+        if self.item_bias:
+            item_mlp = item_mlp[..., :-1]
+        logits = dot(user_mf * mf_weight, item_mf) + self.output.bias
+        if self.item_bias:
+            logits = logits + item_vectors[..., -1]
         if self.perceptron is None:
             return logits
         first = self.user_layer(user_mlp)[:, None, :] + self.item_layer(item_mlp)
@@ -74,7 +87,7 @@ class NeuMF(nn.Module):
         return logits + torch.matmul(hidden, mlp_weight)
 
 
-def _dot(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+def dot(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
     """Return (batch, n) products of (batch, d) with (batch, n, d) or (n, d)."""
     if items.dim() == 2:
         return users @ items.T

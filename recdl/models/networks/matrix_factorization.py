@@ -1,0 +1,47 @@
+"""Matrix factorization with biases."""
+
+import torch
+from torch import nn
+
+from recdl.models.networks.neumf import dot
+
+
+class MatrixFactorization(nn.Module):
+    """A product of two vectors: logit(u, i) = p_u . q_i + b_u + b_i + b.
+
+    Koren et al. 2009, Matrix Factorization Techniques for Recommender Systems, eq. 4. The biases lie in the last
+    columns of the tables, so that a row is all that there is of a user or an item.
+
+    Args:
+        n_users: Rows of the user table.
+        n_items: Rows of the item table.
+        embedding_size: Width of p and q.
+        initial_deviation: Standard deviation of the initial embeddings; biases start at 0.
+
+    Attributes:
+        activations: Floats that training holds for each (user, item) pair.
+    """
+
+    activations = 2
+
+    def __init__(
+        self, n_users: int, n_items: int, *, embedding_size: int = 128, initial_deviation: float = 0.05
+    ) -> None:
+        super().__init__()
+        if embedding_size < 1:
+            raise ValueError(f"embedding_size must be at least 1, not {embedding_size}")
+        self.user_embedding = nn.Embedding(n_users, embedding_size + 1)
+        self.item_embedding = nn.Embedding(n_items, embedding_size + 1)
+        self.bias = nn.Parameter(torch.zeros(()))
+        for table in (self.user_embedding, self.item_embedding):
+            nn.init.normal_(table.weight[:, :-1], std=initial_deviation)
+            nn.init.zeros_(table.weight[:, -1])
+
+    def forward(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Return (batch, n) logits for int64 users (batch,) and items (batch, n)."""
+        return self.interact(self.user_embedding(users), self.item_embedding(items))
+
+    def interact(self, user_vectors: torch.Tensor, item_vectors: torch.Tensor) -> torch.Tensor:
+        """Return (batch, n) logits for user vectors (batch, d) and item vectors (batch, n, d) or (n, d)."""
+        products = dot(user_vectors[..., :-1], item_vectors[..., :-1])
+        return products + user_vectors[..., -1:] + item_vectors[..., -1] + self.bias
