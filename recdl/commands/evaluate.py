@@ -56,7 +56,8 @@ def evaluate(config: Mapping[str, Any]) -> None:
         writer, model, split, protocol=protocol, seed=record.identity.seed, progress=settings.progress
     )
     fit_seconds = record.metrics["time/fit_seconds"]
-    print_summary(writer.finish(fit_seconds=fit_seconds, learning_curve=record.learning_curve, metrics=seconds))
+    evaluated = writer.finish(fit_seconds=fit_seconds, learning_curve=record.learning_curve, metrics=seconds)
+    print_summary(evaluated, fitted=False)
 
 
 def _folder(settings: EvaluateSettings, record: RunRecord) -> Path:

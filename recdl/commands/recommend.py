@@ -47,6 +47,9 @@ def recommend(config: Mapping[str, Any]) -> None:
     bundle = read_bundle(Path(settings.bundle))
     model = build_model(bundle.model, extras={"seed": bundle.seed}).set_state(bundle.state)
     queries, query_ids = _queries(settings, bundle)
+    n_candidates = int(bundle.candidates.sum())
+    if settings.k > n_candidates:
+        print(f"k={settings.k}: there are {n_candidates:,} items to recommend, and no more", file=sys.stderr)
     excluded = bundle.exclude_history if settings.exclude_history is None else settings.exclude_history
     items, scores = ranking.recommend(
         model, queries, k=settings.k, candidates=bundle.candidates, exclude_history=excluded
@@ -65,6 +68,9 @@ def _queries(settings: RecommendSettings, bundle: Bundle) -> tuple[Queries, npt.
         if read.n_unknown_items:
             left_out = f"{read.n_unknown_items:,} of {read.n_events:,} events are of items the model does not know"
             print(f"{left_out}: left out", file=sys.stderr)
+        if len(read.without_history):
+            without = f"{len(read.without_history):,} of {len(read.query_ids):,} visitors have no known item"
+            print(f"{without}: they get what a visitor without history gets", file=sys.stderr)
         return read.queries, read.query_ids
     log = _log(settings, bundle)
     queries = known_user_queries(_users(settings), bundle.users, log.interactions)
@@ -100,8 +106,11 @@ def _read_users(path: Path) -> list[str]:
             table = pq.read_table(path, columns=[_USER])
             return [str(user) for user in table[_USER].cast(pa.string()).to_pylist()]
         with path.open(encoding="utf-8-sig", newline="") as opened:
-            return [row[_USER] for row in csv.DictReader(opened)]
-    except (KeyError, pa.ArrowException) as error:
-        raise DataError(f"{path} has no column {_USER!r} of ids: {error}") from error
+            rows = csv.DictReader(opened)
+            if _USER not in (rows.fieldnames or ()):
+                raise DataError(f"{path} has no column {_USER!r}; its columns are {rows.fieldnames}: rename one")
+            return [row[_USER] for row in rows]
+    except pa.ArrowException as error:
+        raise DataError(f"{path} has no column {_USER!r} of ids as text or whole numbers: {error}") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from error

@@ -47,8 +47,8 @@ def deciding_metric(record: RunRecord) -> str:
     return next((name for name in ranking if name.startswith("ndcg@")), ranking[0])
 
 
-def print_summary(record: RunRecord) -> None:
-    """Print the metrics of a run, and where its record lies."""
+def print_summary(record: RunRecord, *, fitted: bool = True) -> None:
+    """Print the metrics of a run, how long it took to fit if it just was, and where its record lies."""
     confidence = float(record.identity.protocol.settings["confidence"])
     table = Table(title=f"{record.identity.model} on {record.identity.data.name}", title_justify="left")
     table.add_column("metric")
@@ -62,5 +62,6 @@ def print_summary(record: RunRecord) -> None:
         interval = "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
         table.add_row(metric, f"{record.metrics[f'validation/{metric}']:.4f}", f"{value:.4f}", interval)
     console().print(table)
-    print(f"fitted in {record.metrics['time/fit_seconds']:.1f} s")
+    if fitted:
+        print(f"fitted in {record.metrics['time/fit_seconds']:.1f} s")
     print(f"run record: {record.folder}")

@@ -36,7 +36,8 @@ class HistoryFile:
         n_events: Rows of the file.
         n_unknown_items: Rows left out because the catalogue does not hold their item.
         n_duplicates: Rows left out because they say what another row says (user, item, behaviour and time).
-        n_without_history: Queries of which no event is left: they are scored as visitors without history.
+        without_history: Places, in `query_ids`, of the users of whom no event is left: they are scored as visitors
+            without history.
     """
 
     queries: Queries
@@ -44,7 +45,7 @@ class HistoryFile:
     n_events: int
     n_unknown_items: int
     n_duplicates: int
-    n_without_history: int
+    without_history: npt.NDArray[np.int64]
 
 
 def read_histories(
@@ -104,7 +105,7 @@ def read_histories(
         n_events=len(table),
         n_unknown_items=len(table) - len(known),
         n_duplicates=len(known) - len(kept),
-        n_without_history=int((counts == 0).sum()),
+        without_history=np.flatnonzero(counts == 0),
     )
 
 
@@ -135,12 +136,19 @@ def known_user_queries(
     n_unknown = len(indices) - len(known)
     if n_unknown and unknown_users == "error":
         raise DataError(
-            f"{n_unknown:,} of {len(indices):,} user ids are not in the log the model was trained on; ids are "
-            "text exactly as in the log (007 is not 7). Leave them out, or give their histories in a file"
+            f"{n_unknown:,} of {len(indices):,} user ids are not in the log the model was trained on: "
+            f"{_places(np.flatnonzero(indices == UNKNOWN))} of those given. Ids are text exactly as in the log "
+            "(007 is not 7). Leave them out, or give their histories in a file"
         )
     if not len(known):
         raise DataError(f"there is nobody to recommend to: none of {len(indices):,} user ids is in the log")
     return Queries.at_end(log, known)
+
+
+def _places(places: npt.NDArray[np.integer]) -> str:
+    """Say which ones, counted from 1: a message should not quote an id that may be personal."""
+    shown = ", ".join(f"number {place + 1}" for place in places[:5].tolist())
+    return shown + (", ..." if len(places) > 5 else "")
 
 
 def _read_table(path: Path) -> Any:
@@ -191,7 +199,10 @@ def _columns_of(names: Sequence[str], path: Path) -> list[str]:
     """Return those of our columns that a file has."""
     for required in (USER, ITEM):
         if required not in names:
-            raise DataError(f"{path} has no column {required!r}; its columns are {', '.join(map(repr, names))}")
+            raise DataError(
+                f"{path} has no column {required!r}; its columns are {', '.join(map(repr, names))}. Histories "
+                f"have {USER} and {ITEM}, and where known {BEHAVIOR} and {TIMESTAMP}: rename its columns"
+            )
     for name in _COLUMNS:
         if list(names).count(name) > 1:
             raise DataError(f"{path} has two columns {name!r}; rename one")

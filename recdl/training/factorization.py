@@ -42,7 +42,7 @@ _PAIR_LOSSES: dict[str, PairLoss] = {
     "hardest": hardest_negative,
 }
 _POINTWISE = ("bce", "gbce")
-_ROWS_PAY = 2  # indices that one dense row's update is worth
+_ROWS_PAY = 8  # rows of a whole-table update that cost as much as one index looked up and updated by itself
 _PAIRS_AT_ONCE = 1 << 16  # logits computed at once; their hidden activations then stay in cache
 _FOLD_IN_STEPS = 100
 _FOLD_IN_RATE = 0.1

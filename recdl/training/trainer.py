@@ -80,7 +80,7 @@ def fit_network(
     callbacks: list[pl.Callback] = [curve]
     if settings.progress_bar:
         # A bar in a log file is thousands of lines; there, a line an epoch.
-        callbacks.append(TQDMProgressBar(refresh_rate=20) if sys.stderr.isatty() else _EpochLines(curve))
+        callbacks.append(TQDMProgressBar(refresh_rate=20) if sys.stderr.isatty() else _EpochLines(curve, settings))
     with _checkpoint_folder(settings) as folder:
         best: ModelCheckpoint | None = None
         if validation is not None:
@@ -148,16 +148,27 @@ def _at_most(task: RankingTask, n_queries: int | None) -> RankingTask:
 class _EpochLines(pl.Callback):
     """Writes what the learning curve notes to standard error, a line an epoch."""
 
-    def __init__(self, curve: _LearningCurve) -> None:
+    def __init__(self, curve: _LearningCurve, settings: TrainerSettings) -> None:
         self._curve = curve
+        self._settings = settings
+        self._monitor = f"validation/{settings.monitor}"
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self._curve.entries:
+            at_most, patience = self._settings.max_epochs, self._settings.patience
+            print(
+                f"at most {at_most} epochs, fewer when {patience} in a row do not raise {self._monitor}",
+                file=sys.stderr,
+            )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         entry = self._curve.entries[-1]
-        metrics = "".join(f", {name} {value:.4f}" for name, value in entry.items() if "ndcg" in name)
-        print(
-            f"epoch {entry['epoch']}: loss {entry['loss']:.4f}{metrics} ({entry['seconds']:.1f} s)",
-            file=sys.stderr,
-        )
+        line = f"epoch {entry['epoch']}: loss {entry['loss']:.4f}"
+        if self._monitor in entry:
+            best = max(self._curve.entries, key=lambda one: one[self._monitor])  # the first of equals, as is kept
+            line += f", {self._monitor} {entry[self._monitor]:.4f} (best {best[self._monitor]:.4f}, "
+            line += f"epoch {best['epoch']})"
+        print(f"{line}, {entry['seconds']:.1f} s", file=sys.stderr)
 
 
 def _trainer(settings: TrainerSettings, callbacks: list[pl.Callback]) -> pl.Trainer:

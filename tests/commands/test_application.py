@@ -98,6 +98,19 @@ def test_a_mistake_is_one_message_and_no_work(
     assert given == []
 
 
+def test_a_setting_given_as_an_option_is_told_how_it_is_given(
+    run: Run, given: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", "--model", "neumf") == 1
+    assert capsys.readouterr().err == "error: --model: is no option; settings are given as model=value\n"
+    assert given == []
+
+
+def test_text_beyond_ascii_is_told_to_be_quoted(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("recommend", "bundle=b", "users=[żółw]") == 1
+    assert "text beyond ASCII wants quotes" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("error", "status", "message"),
     [

@@ -60,6 +60,14 @@ def test_a_second_call_changes_nothing(environment: ModuleType, commands: Comman
     assert environment.STAMP.stat().st_mtime_ns == before
 
 
+def test_an_extra_is_added_to_those_that_are_there_and_asked_for_once(
+    environment: ModuleType, commands: Commands, tmp_path: Path
+) -> None:
+    for extras in (("b",), ("a", "b"), ("a",), ()):
+        environment.ensure(*extras)
+    assert [command[-1] for command in commands if "pip" in command] == [f"{tmp_path}[b]", f"{tmp_path}[a,b]"]
+
+
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
 def test_changed_dependencies_are_installed_into_the_same_environment(
     name: str, environment: ModuleType, commands: Commands, tmp_path: Path

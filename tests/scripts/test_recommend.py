@@ -36,6 +36,19 @@ def test_new_histories_get_items_they_do_not_hold_as_parquet(shop: Path, bundle:
     assert not set(table["item_id"][:5]) & {items[0], items[1]}
 
 
+def test_what_cannot_be_had_is_told(
+    shop: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(shop)
+    Path("bundles/strange.csv").write_text("user_id,item_id\nv,never seen\nw,never seen\n")
+    recommend(compose("recommend", ["bundle=bundles/lstm", "histories=bundles/strange.csv", "k=100000"]))
+    captured = capsys.readouterr()
+    n_items = sum(pd.read_parquet(bundle / "candidates.parquet").iloc[:, 0])
+    assert f"k=100000: there are {n_items:,} items to recommend" in captured.err
+    assert "2 of 2 visitors have no known item" in captured.err
+    assert len(captured.out.splitlines()) == 1 + 2 * n_items
+
+
 def test_users_in_a_file_are_those_in_a_list(
     shop: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

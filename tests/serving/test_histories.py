@@ -229,7 +229,7 @@ def test_other_columns_and_their_order_do_not_matter(csv: Path) -> None:
 def test_items_that_the_model_does_not_know_are_left_out_and_counted(csv: Path) -> None:
     found = read(csv, "user_id,item_id\nv,a\nv,gone\nv,b\nw,gone\n")
     assert histories(found) == {"v": ["a", "b"], "w": []}
-    assert (found.n_events, found.n_unknown_items, found.n_without_history) == (4, 2, 1)
+    assert (found.n_events, found.n_unknown_items, found.without_history.tolist()) == (4, 2, [1])
 
 
 def test_the_same_time_is_ordered_and_counted_once_as_in_the_log(csv: Path) -> None:
@@ -337,7 +337,7 @@ def test_a_user_named_twice_is_asked_for_once(log: PreparedLog) -> None:
 
 
 def test_unknown_users_are_counted_and_not_named(log: PreparedLog) -> None:
-    with pytest.raises(DataError, match="2 of 3 user ids are not in the log") as caught:
+    with pytest.raises(DataError, match=r"2 of 3 user ids .* the log .*: number 2, number 3 of") as caught:
         known_user_queries(["7", "secret", "0007"], log.users, log.interactions)
     assert "secret" not in str(caught.value)
 

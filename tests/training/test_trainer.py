@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -13,6 +14,7 @@ from recdl.data.sampling import Negatives, Positives
 from recdl.errors import ConfigError
 from recdl.models.networks.neumf import NeuMF
 from recdl.models.protocol import RankingTask, State
+from recdl.training.factorization import FactorizationRecommender
 from recdl.training.losses import binary_cross_entropy
 from recdl.training.modules import PairModule
 from recdl.training.settings import TrainerSettings
@@ -62,6 +64,23 @@ def test_no_more_queries_than_allowed_are_ranked_after_an_epoch_and_always_the_s
     first, second = recommender.asked
     assert len(set(first)) == 7
     assert sorted(first) == sorted(second)
+
+
+def test_without_a_terminal_each_epoch_is_a_line_that_says_which_was_the_best(
+    two_tastes: tuple[Interactions, RankingTask], capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = TrainerSettings(accelerator="cpu", max_epochs=3, patience=2)
+    model = FactorizationRecommender(
+        partial(NeuMF, mf_embedding_size=4), learning_rate=0.02, trainer=settings
+    ).fit(*two_tastes)
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first == "at most 3 epochs, fewer when 2 in a row do not raise validation/ndcg@10"
+    values = [entry["validation/ndcg@10"] for entry in model.learning_curve_]
+    assert len(lines) == len(values)
+    for epoch, line in enumerate(lines):
+        best = int(np.argmax(values[: epoch + 1]))
+        assert line.startswith(f"epoch {epoch}: loss {model.learning_curve_[epoch]['loss']:.4f}, ")
+        assert f"{values[epoch]:.4f} (best {values[best]:.4f}, epoch {best})" in line
 
 
 @pytest.mark.parametrize("name", ["max_epochs", "patience", "devices", "validation_queries"])
