@@ -36,6 +36,18 @@ def test_new_histories_get_items_they_do_not_hold_as_parquet(shop: Path, bundle:
     assert not set(table["item_id"][:5]) & {items[0], items[1]}
 
 
+def test_a_run_whose_weights_do_not_fit_its_settings_is_not_exported(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(shop / "runs" / "lstm", tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("hidden_size: 8", "hidden_size: 9"))
+    monkeypatch.chdir(shop)
+    message = fail_here(monkeypatch, capsys, "export", f"run={tmp_path / 'run'}", f"bundle={tmp_path / 'bundle'}")
+    assert "the stored weights do not fit the model's settings" in message
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_what_cannot_be_had_is_told(
     shop: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
