@@ -7,8 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recdl.data.engine import open_table, open_text
 from recdl.data.prepared import REASONS
+from recdl.data.readers import open_table, open_text
 from recdl.data.sources import MAX_BEHAVIORS, CsvLog, FileLog
 from recdl.data.timestamps import format_advice, iso_microseconds, microseconds
 from recdl.errors import DataError

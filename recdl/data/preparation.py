@@ -11,17 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from recdl.data.engine import (
-    arrow_batches,
-    drop_table,
-    embedded_engine,
-    open_table,
-    reading_errors,
-    writing_errors,
-)
+from recdl.data.engine import arrow_batches, drop_table, embedded_engine, reading_errors, writing_errors
 from recdl.data.events import Audit, audit, kept_events, typed_events
 from recdl.data.interactions import Interactions
 from recdl.data.prepared import FORMAT_VERSION, PreparedLog, content_fingerprint
+from recdl.data.readers import open_table
 from recdl.data.reading import Source, as_file, identity, source_file
 from recdl.data.sources import Filters
 from recdl.data.timestamps import iso_text
