@@ -16,7 +16,12 @@ from recdl.signatures import parameters
 SPLIT = "recdl.data.splits.TemporalSplit"
 NETWORK = {"_target_": "recdl.models.networks.neumf.NeuMF", "_partial_": True, "mlp_sizes": [8, 4]}
 NEUMF = {"_target_": "recdl.training.factorization.FactorizationRecommender", "network": NETWORK}
-_REQUIRED = {"data=csv": ["data.path=log.csv"], "data=parquet": ["data.path=log.parquet"]}
+_REQUIRED = {
+    "data=csv": ["data.path=log.csv"],
+    "data=jsonl": ["data.path=log.jsonl"],
+    "data=parquet": ["data.path=log.parquet"],
+    "data=ibis": ["data.url=duckdb://shop.duckdb", "data.table=events"],
+}
 
 
 def yaml_files(group: str) -> list[str]:

@@ -1,7 +1,7 @@
 """The embedded DuckDB on which preparation runs, and the few things Ibis has no word for."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,18 +47,31 @@ def arrow_batches(connection: Any, table: "ibis.Table", *, rows: int) -> Iterato
 
 
 @contextmanager
-def reading_errors(path: Path) -> Iterator[None]:
-    """Turn what DuckDB says of a file into DataError, without its advice on its own options."""
+def reading_errors(shown: Path | str, copies: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Turn what DuckDB says of files into DataError, without its advice on its own options.
+
+    Args:
+        shown: What to call the files, all at once.
+        copies: What to call each file by its path: the one that DuckDB complains of is named.
+    """
     try:
         yield
     except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
         if _disk_is_full(error):
             raise
-        raise DataError(f"{path} cannot be read: {_reason(error)}") from error
+        raise _unreadable(error, str(shown), copies or {}) from error
     except duckdb.InterruptException:
         raise
     except duckdb.Error as error:
-        raise DataError(f"{path} cannot be read: {_reason(error)}") from error
+        raise _unreadable(error, str(shown), copies or {}) from error
+
+
+def _unreadable(error: Exception, shown: str, copies: Mapping[str, str]) -> DataError:
+    text, reason = str(error), _reason(error)
+    for path in sorted(copies, key=len, reverse=True):
+        if path in text:
+            return DataError(f"{copies[path]} cannot be read: {reason.replace(path, copies[path])}")
+    return DataError(f"{shown} cannot be read: {reason}")
 
 
 @contextmanager

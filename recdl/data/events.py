@@ -1,15 +1,18 @@
 """Raw rows as typed events, and which of them are kept: the first half of the preparation plan."""
 
-import csv
 from collections import Counter
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import islice
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recdl.data.engine import reading_errors
+from recdl.data.inputs import Dialect
 from recdl.data.prepared import REASONS
-from recdl.data.readers import open_table, open_text
-from recdl.data.sources import MAX_BEHAVIORS, CsvLog, FileLog
+from recdl.data.readers import Layout, Opened, open_files, read, row_place, title
+from recdl.data.reading import input_files
+from recdl.data.sources import MAX_BEHAVIORS, CsvLog, FileLog, JsonLog
 from recdl.data.timestamps import format_advice, iso_microseconds, microseconds
 from recdl.errors import DataError
 
@@ -37,28 +40,102 @@ class Audit:
     names: tuple[str, ...]
 
 
-def typed_events(table: "ibis.Table", log: FileLog, path: Path) -> "ibis.Table":
-    """Return `user, item` (text, null where missing), `time` (int64 microseconds, null where unreadable).
+@dataclass(frozen=True)
+class OpenedLog:
+    """The files of a log, looked at and ready to be read.
 
-    With a behaviour column there is `behavior` too, as text.
+    Attributes:
+        label: What to call them in messages.
+        parts: Files that are read alike, each with the behaviour of all its rows, None where a column, or
+            nothing, says it.
+    """
+
+    label: str
+    parts: tuple[tuple[str | None, Opened], ...]
+
+    def errors(self) -> AbstractContextManager[None]:
+        """Turn what the engine says of these files into DataError."""
+        copies: dict[str, str] = {}
+        for _, part in self.parts:
+            copies |= part.copies
+        return reading_errors(self.label, copies)
+
+
+def open_log(log: FileLog, scratch: Path) -> OpenedLog:
+    """Find the files of a log and look at their columns.
+
+    Args:
+        log: The log.
+        scratch: A folder for copies of what must be unpacked or rewritten first.
 
     Raises:
-        DataError: If a column is of a type that cannot be an id.
+        DataError: If a file is missing, empty or cut off, or lacks a column that the log names.
     """
+    parts: list[tuple[str | None, Opened]] = []
+    files = input_files(log)
+    for number, (behavior, of_behavior) in enumerate(files.items()):
+        opened = open_files(of_behavior, _layout(log, behavior), scratch / f"part{number}", label=log.label)
+        parts += [(behavior, alike) for alike in opened]
+    return OpenedLog(title(tuple(log.label or str(file) for of in files.values() for file in of)), tuple(parts))
+
+
+def _layout(log: FileLog, behavior: str | None) -> Layout:
+    if isinstance(log, CsvLog):
+        return Layout("csv", log.wanted, log.dialect(behavior), cut_rows=log.bad_timestamps == "drop")
+    return Layout("jsonl" if isinstance(log, JsonLog) else "parquet", log.wanted, Dialect())
+
+
+def read_events(connection: Any, log: FileLog, opened: OpenedLog) -> "ibis.Table":
+    """Return `user, item` (text, null where missing), `time` (int64 microseconds, null where unreadable).
+
+    With named behaviours there is `behavior` too, as text, and with rows to exclude `excluded`, true or false.
+
+    Raises:
+        DataError: If a column is of a type that cannot be an id, or holds numbers that are no exact ids.
+    """
+    tables = [_typed(read(connection, part), log, part, behavior) for behavior, part in opened.parts]
+    return reduce(lambda one, other: one.union(other), tables)
+
+
+def _typed(table: "ibis.Table", log: FileLog, part: Opened, behavior: str | None, **further: Any) -> "ibis.Table":
     import ibis
 
-    typed = {
-        "user": _id(table[log.columns.user], path),
-        "item": _id(table[log.columns.item], path),
-        "time": microseconds(table[log.columns.timestamp], log.time),
-    }
-    if log.columns.behavior is not None:
-        typed["behavior"] = ibis.coalesce(_id(table[log.columns.behavior], path), "")
+    place = {key: f"{title(part.shown)}: column {name!r}" for key, name in log.wanted.items()}
+    typed = {key: id_text(table[key], place[key]) for key in ("user", "item")} | further
+    typed["time"] = _time(table, log, part)
+    if behavior is not None:
+        typed["behavior"] = ibis.literal(behavior)
+    elif log.columns.behavior is not None:
+        typed["behavior"] = ibis.coalesce(id_text(table["behavior"], place["behavior"]), "")
+    if log.exclude:
+        matches = [
+            table[f"exclude_{position}"].cast("string").re_search(pattern)
+            for position, pattern in enumerate(log.exclude.values())
+        ]
+        typed["excluded"] = reduce(lambda one, other: one | other, (match.fill_null(False) for match in matches))
     return table.select(**typed)
 
 
-def _id(column: Any, path: Path) -> Any:
-    """Return ids as text: as written, integers in full, whole floats (integers with gaps) without '.0'."""
+def _time(table: Any, log: FileLog, part: Opened) -> Any:
+    column = table["timestamp"]
+    if part.layout.dialect.decimal == "," and column.type().is_string():
+        column = column.replace(",", ".")
+    try:
+        return microseconds(column, log.time)
+    except DataError as error:
+        raise DataError(f"{title(part.shown)}: column {log.columns.timestamp!r}: {error}") from error
+
+
+def id_text(column: Any, place: str) -> Any:
+    """Return ids as text: as written, integers in full, whole floats (integers with gaps) without '.0'.
+
+    Args:
+        column: Text or numbers.
+        place: Where the column stands, for messages.
+
+    Raises:
+        DataError: If the column is of a type that cannot be an id, or holds numbers that are no exact ids.
+    """
     import ibis
 
     kind = column.type()
@@ -67,18 +144,30 @@ def _id(column: Any, path: Path) -> Any:
     if kind.is_integer() or kind.is_decimal() or kind.is_uuid():
         return column.cast("string")
     if kind.is_floating():
-        whole = (column == column.floor()) & column.between(-(2**63), 2**63 - 1025)
+        _check_exact(column, place)
         return ibis.cases(
             (column.isnan(), ibis.null("string")),
-            (whole, column.cast("int64").cast("string")),
+            (column == column.floor(), column.cast("int64").cast("string")),
             else_=column.cast("string"),
         )
-    raise DataError(
-        f"{path}: column {column.get_name()!r} is of type {kind}; ids and behaviours are text or numbers"
-    )
+    raise DataError(f"{place} is of type {kind}; ids and behaviours are text or numbers")
 
 
-def audit(events: "ibis.Table", connection: Any, log: FileLog, path: Path) -> Audit:
+def _check_exact(column: Any, place: str) -> None:
+    """Refuse ids that became floating-point numbers (integers with gaps do) and lost digits thereby."""
+    import ibis
+
+    largest = 2**24 if column.type().is_float32() else 2**53
+    magnitude = ibis.ifelse(column.isnan(), ibis.null(column.type()), column.abs())
+    found = magnitude.max().to_pyarrow().as_py()
+    if found is not None and found >= largest:
+        raise DataError(
+            f"{place} holds {found:.17g} as a floating-point number, which is not exact from {largest:,} on: that "
+            "id may be another's; store ids as text or as whole numbers"
+        )
+
+
+def audit(events: "ibis.Table", connection: Any, log: FileLog, opened: OpenedLog) -> Audit:
     """Count the rows by what becomes of them, in one scan, and settle the behaviours.
 
     Raises:
@@ -91,7 +180,7 @@ def audit(events: "ibis.Table", connection: Any, log: FileLog, path: Path) -> Au
     groups = events.group_by(reason=reason, behavior=behavior).agg(n=events.count())
     rows = groups.limit(100 * MAX_BEHAVIORS).to_pyarrow().to_pylist()
     if not rows:
-        raise DataError(f"{path} holds no rows")
+        raise DataError(f"{opened.label} holds no rows")
     dropped: Counter[str] = Counter()
     found: Counter[str] = Counter()
     for row in rows:
@@ -100,8 +189,8 @@ def audit(events: "ibis.Table", connection: Any, log: FileLog, path: Path) -> Au
         else:
             dropped[list(REASONS)[row["reason"]]] += row["n"]
     if dropped["bad_timestamp"] and log.bad_timestamps == "error":
-        raise _bad_timestamp(connection, log, path, dropped["bad_timestamp"])
-    codes, names = _behavior_codes(log, path, found)
+        raise _bad_timestamp(connection, log, opened, dropped["bad_timestamp"])
+    codes, names = _behavior_codes(log, opened.label, found)
     dropped["behavior_not_kept"] = sum(n for raw, n in found.items() if raw not in codes)
     total = sum(row["n"] for row in rows)
     return Audit(total, {reason: dropped[reason] for reason in REASONS}, codes, names)
@@ -121,7 +210,7 @@ def kept_events(events: "ibis.Table", log: FileLog, found: Audit) -> "ibis.Table
 def _behavior(events: Any, log: FileLog) -> Any:
     import ibis
 
-    return events.behavior if log.columns.behavior is not None else ibis.literal(log.default_behavior)
+    return events.behavior if "behavior" in events.columns else ibis.literal(log.default_behavior)
 
 
 def _reason(events: Any, log: FileLog) -> Any:
@@ -132,20 +221,25 @@ def _reason(events: Any, log: FileLog) -> Any:
         outside = outside | (events.time < iso_microseconds(log.start, log.time))
     if log.end is not None:
         outside = outside | (events.time >= iso_microseconds(log.end, log.time))
+    excluded = events.excluded if log.exclude else ibis.literal(False)
     return ibis.cases(
         (events.user.isnull(), _CODES["missing_user"]),
         (events.item.isnull(), _CODES["missing_item"]),
+        (excluded, _CODES["excluded"]),
         (events.time.isnull(), _CODES["bad_timestamp"]),
         (outside, _CODES["outside_period"]),
         else_=_KEPT,
     )
 
 
-def _behavior_codes(log: FileLog, path: Path, found: "Counter[str]") -> tuple[dict[str, int], tuple[str, ...]]:
+def _behavior_codes(log: FileLog, label: str, found: "Counter[str]") -> tuple[dict[str, int], tuple[str, ...]]:
     """Return the code of each raw value kept, and the names by code."""
     if log.behaviors is not None:
         meaning = {raw: name for name, values in log.behaviors.items() for raw in values}
         names = list(log.behaviors)
+    elif log.named_behaviors is not None:
+        meaning = {name: name for name in log.named_behaviors}
+        names = list(meaning)
     else:
         meaning = {raw: raw for raw in found if raw}
         names = sorted(meaning)
@@ -153,49 +247,40 @@ def _behavior_codes(log: FileLog, path: Path, found: "Counter[str]") -> tuple[di
     if unnamed:
         shown = ", ".join(f"{raw!r} ({found[raw]:,} rows)" for raw in sorted(unnamed)[:10])
         raise DataError(
-            f"{path}: column {log.columns.behavior!r} holds behaviours that data.behaviors does not name: "
+            f"{label}: column {log.columns.behavior!r} holds behaviours that data.behaviors does not name: "
             f"{shown}. "
             "Add each to a behaviour's list; to leave some out, also name those to keep in data.filters.behaviors"
         )
     if len(names) > MAX_BEHAVIORS:
         raise DataError(
-            f"{path}: column {log.columns.behavior!r} holds more than {MAX_BEHAVIORS} different values, such as "
+            f"{label}: column {log.columns.behavior!r} holds more than {MAX_BEHAVIORS} different values, such as "
             f"{names[0]!r}: is data.columns.behavior the right column?"
         )
     kept = log.filters.behaviors
     for name in kept or ():
         if name not in names:
             raise DataError(
-                f"{path} has no behaviour {name!r} to keep (data.filters.behaviors); it has {', '.join(names)}"
+                f"{label} has no behaviour {name!r} to keep (data.filters.behaviors); it has {', '.join(names)}"
             )
     names = [name for name in names if kept is None or name in kept]
     return {raw: names.index(name) for raw, name in meaning.items() if name in names}, tuple(names)
 
 
-def _bad_timestamp(connection: Any, log: FileLog, path: Path, count: int) -> DataError:
-    """Read the file again, in its order, for the first row whose time cannot be read."""
+def _bad_timestamp(connection: Any, log: FileLog, opened: OpenedLog, count: int) -> DataError:
+    """Read the files again, each in its order, for the first row whose time cannot be read."""
     import ibis
 
-    table = open_table(connection, log, path)
-    column = table[log.columns.timestamp]
-    ids = {"user": _id(table[log.columns.user], path), "item": _id(table[log.columns.item], path)}
-    rows = table.select(
-        **ids, row=ibis.row_number(), text=column.cast("string"), time=microseconds(column, log.time)
-    )
-    bad = rows.filter(rows.time.isnull() & rows.user.notnull() & rows.item.notnull())
-    first = bad.order_by("row").limit(1).to_pyarrow().to_pylist()[0]
-    place = f"line {_line(log, path, first['row'])}" if isinstance(log, CsvLog) else f"row {first['row'] + 1}"
-    text = "is empty" if first["text"] is None else f"holds {first['text']!r}, which is no readable time"
-    others = f" ({count:,} such rows in all)" if count > 1 else ""
-    return DataError(
-        f"{path}, {place}: column {log.columns.timestamp!r} {text}{others}; {format_advice(log.time)}"
-    )
-
-
-def _line(log: CsvLog, path: Path, row: int) -> int:
-    """Return the line, from 1, on which data row `row`, from 0, ends: quoted fields may span several lines."""
-    with open_text(path) as opened:
-        reader = csv.reader(opened, delimiter=log.delimiter)
-        filled = (fields for fields in reader if fields)
-        next(islice(filled, row + (log.header is True), None))
-        return reader.line_num
+    for behavior, file in ((behavior, file) for behavior, part in opened.parts for file in part.one_by_one()):
+        table = read(connection, file)
+        further = {"row": ibis.row_number(), "text": table["timestamp"].cast("string")}
+        rows = _typed(table, log, file, behavior, **further)
+        bad = rows.filter(_reason(rows, log) == _CODES["bad_timestamp"])
+        first = bad.order_by("row").limit(1).to_pyarrow().to_pylist()
+        if not first:
+            continue
+        text = first[0]["text"]
+        holds = "is empty" if text is None else f"holds {text!r}, which is no readable time"
+        others = f" ({count:,} such rows in all)" if count > 1 else ""
+        place = f"{file.shown[0]}, {row_place(file, first[0]['row'])}"
+        return DataError(f"{place}: column {log.columns.timestamp!r} {holds}{others}; {format_advice(log.time)}")
+    raise AssertionError("one of the files holds such a row")

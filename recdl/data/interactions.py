@@ -26,6 +26,7 @@ class Interactions:
         timestamps: (n_events,) int64, microseconds since 1970-01-01 UTC, never falling within a user.
         n_items: Size of the catalogue.
         behavior_names: The behaviours, in the order of the funnel (the least committed first).
+        behavior_weights: What an event of each of them counts, for models that weigh events; None: all the same.
 
     The arrays may be memory-mapped; nothing here holds a copy of them. The invariants are checked once, when made.
     """
@@ -36,11 +37,14 @@ class Interactions:
     timestamps: npt.NDArray[np.int64]
     n_items: int
     behavior_names: tuple[str, ...]
+    behavior_weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, dtype in _ARRAYS.items():
             array = getattr(self, name)
             assert array.dtype == dtype and array.ndim == 1, f"{name} must be a flat array of {np.dtype(dtype)}"
+        weights = self.behavior_weights
+        assert weights is None or len(weights) == len(self.behavior_names), "a weight for each behaviour, or none"
         n = len(self.items)
         assert len(self.behaviors) == len(self.timestamps) == n, "items, behaviors and timestamps differ in length"
         assert len(self.offsets) and self.offsets[0] == 0 and self.offsets[-1] == n, "offsets must span the events"
@@ -94,6 +98,7 @@ class Interactions:
             timestamps=np.asarray(self.timestamps[mask]),
             n_items=self.n_items,
             behavior_names=self.behavior_names,
+            behavior_weights=self.behavior_weights,
         )
 
     def save(self, folder: Path) -> None:
@@ -102,7 +107,14 @@ class Interactions:
             np.save(folder / f"{name}.npy", getattr(self, name))
 
     @classmethod
-    def load(cls, folder: Path, *, n_items: int, behavior_names: tuple[str, ...]) -> Self:
+    def load(
+        cls,
+        folder: Path,
+        *,
+        n_items: int,
+        behavior_names: tuple[str, ...],
+        behavior_weights: tuple[float, ...] | None = None,
+    ) -> Self:
         """Memory-map what `save` wrote.
 
         Raises:
@@ -118,7 +130,7 @@ class Interactions:
                     f"{path} is missing or damaged ({error}); delete {folder}, prepare again"
                 ) from error
         try:
-            return cls(**arrays, n_items=n_items, behavior_names=behavior_names)
+            return cls(**arrays, n_items=n_items, behavior_names=behavior_names, behavior_weights=behavior_weights)
         except AssertionError as error:
             raise RecordError(f"{folder} is damaged ({error}); delete it and prepare the log again") from error
 

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from recdl.data.engine import arrow_batches, drop_table, embedded_engine, reading_errors, writing_errors
-from recdl.data.events import Audit, audit, kept_events, typed_events
+from recdl.data.attributes import encode_tables
+from recdl.data.engine import arrow_batches, drop_table, embedded_engine, writing_errors
+from recdl.data.events import Audit, audit, kept_events, open_log, read_events
 from recdl.data.interactions import Interactions
 from recdl.data.prepared import FORMAT_VERSION, PreparedLog, content_fingerprint
-from recdl.data.readers import open_table
-from recdl.data.reading import Source, as_file, identity, source_file
-from recdl.data.sources import Filters
+from recdl.data.reading import Source, as_file, identity
+from recdl.data.snapshots import in_files
+from recdl.data.sources import FileLog, Filters
 from recdl.data.timestamps import iso_text
 from recdl.data.vocabulary import Vocabulary
 from recdl.errors import DataError
@@ -46,10 +47,15 @@ def prepare(source: Source, root: Path, *, progress: bool = True) -> PreparedLog
         DataError: If the log cannot be read, or nothing of it is left.
         RecordError: If the folder exists and is damaged.
     """
+    with in_files(source, root) as log:
+        return _prepare(log, root, progress)
+
+
+def _prepare(source: Source, root: Path, progress: bool) -> PreparedLog:
     console = Console(stderr=True, quiet=not progress)
     stage = console.status if progress and console.is_terminal else _silent
     with stage("looking at the input"):
-        described = {"preparation_version": _VERSION, **identity(source)}
+        described = {"preparation_version": _VERSION, **identity(source, progress=progress)}
         key = fingerprint(described)
         folder = root / f"{source.name}-{key[:12]}"
     if not folder.exists():
@@ -79,14 +85,12 @@ def _write(source: Source, folder: Path, head: dict[str, Any], stage: Stage) -> 
     scratch.mkdir()
     with stage("opening the input"):
         log = as_file(source, scratch)
-    path = source_file(log)
+        opened = open_log(log, scratch)
     with embedded_engine(scratch) as connection:
-        with stage(f"reading {path.name}"), reading_errors(path):
-            rows = connection.create_table(
-                "rows", typed_events(open_table(connection, log, path), log, path), temp=True
-            )
-            found = audit(rows, connection, log, path)
-        _check_left(found, path)
+        with stage(f"reading {opened.label}"), opened.errors():
+            rows = connection.create_table("rows", read_events(connection, log, opened), temp=True)
+            found = audit(rows, connection, log, opened)
+        _check_left(found, opened.label)
         with stage("indexing users and items"):
             encoded = _encode(connection, kept_events(rows, log, found))
             drop_table(connection, "rows")
@@ -96,16 +100,30 @@ def _write(source: Source, folder: Path, head: dict[str, Any], stage: Stage) -> 
             encoded = _core(connection, encoded, log.filters)
         found.dropped["few_events"] = kept - _count(encoded.events)
         with stage("sorting and writing"):
-            _check_left(found, path)
-            interactions = _write_arrays(connection, encoded, found.names, folder)
+            _check_left(found, opened.label)
+            interactions = _write_arrays(connection, encoded, found.names, folder, _weights(log, found.names))
             users, items = _vocabulary(encoded.users), _vocabulary(encoded.items)
             users.save(folder / "users.parquet")
             items.save(folder / "items.parquet")
+    with stage("encoding what is known of users and items"):
+        known = encode_tables(log, users=users, items=items, folder=folder, scratch=scratch)
     shutil.rmtree(scratch)
-    manifest = {"format_version": FORMAT_VERSION, **head, "counts": _counts(found, interactions)}
-    write_json(
-        folder / "manifest.json", manifest | {"fingerprint": content_fingerprint(interactions, users, items)}
-    )
+    counts = _counts(found, interactions)
+    manifest = {"format_version": FORMAT_VERSION, **head, "counts": counts, "tables": known}
+    if interactions.behavior_weights is not None:
+        manifest["behavior_weights"] = dict(zip(found.names, interactions.behavior_weights, strict=True))
+    tables = PreparedLog(folder, interactions, users, items, manifest, fingerprint="").tables()
+    content = content_fingerprint(interactions, users, items, tables)
+    write_json(folder / "manifest.json", manifest | {"fingerprint": content})
+
+
+def _weights(log: FileLog, names: tuple[str, ...]) -> tuple[float, ...] | None:
+    """Return what an event of each behaviour counts; None if nothing was said of it."""
+    given = log.behavior_weights
+    for name in given or ():
+        if name not in names and log.named_behaviors is None:
+            raise DataError(f"data.behavior_weights: the log has no behaviour {name!r}; it has {', '.join(names)}")
+    return None if given is None else tuple(float(given.get(name, 1.0)) for name in names)
 
 
 def _count(table: "ibis.Table") -> int:
@@ -170,12 +188,12 @@ def _left(vocabulary: "ibis.Table", used: "ibis.Table") -> "ibis.Table":
     return _numbered(left.select("id", before=left.index), "before")
 
 
-def _check_left(found: Audit, path: Path) -> None:
+def _check_left(found: Audit, label: str) -> None:
     if sum(found.dropped.values()) < found.rows:
         return
     reasons = ", ".join(f"{reason} {dropped:,}" for reason, dropped in found.dropped.items() if dropped)
     raise DataError(
-        f"{path}: nothing is left of {found.rows:,} rows; dropped: {reasons}. "
+        f"{label}: nothing is left of {found.rows:,} rows; dropped: {reasons}. "
         "Loosen data.filters, data.start or data.end"
     )
 
@@ -184,7 +202,13 @@ def _vocabulary(table: "ibis.Table") -> Vocabulary:
     return Vocabulary(table.order_by("index").select("id").to_pyarrow()["id"].combine_chunks())
 
 
-def _write_arrays(connection: Any, encoded: _Encoded, names: tuple[str, ...], folder: Path) -> Interactions:
+def _write_arrays(
+    connection: Any,
+    encoded: _Encoded,
+    names: tuple[str, ...],
+    folder: Path,
+    weights: tuple[float, ...] | None,
+) -> Interactions:
     """Stream the events, sorted by all they hold, so that the order of the input is nothing, into `.npy` files."""
     events, n_users = encoded.events, _count(encoded.users)
     sizes = events.group_by("user").agg(n=events.count()).order_by("user").to_pyarrow()["n"].to_numpy()
@@ -203,7 +227,8 @@ def _write_arrays(connection: Any, encoded: _Encoded, names: tuple[str, ...], fo
             items(batch["item"].to_numpy())
             behaviors(batch["behavior"].to_numpy())
             timestamps(batch["time"].to_numpy())
-    return Interactions.load(folder, n_items=_count(encoded.items), behavior_names=names)
+    n_items = _count(encoded.items)
+    return Interactions.load(folder, n_items=n_items, behavior_names=names, behavior_weights=weights)
 
 
 @contextmanager

@@ -1,15 +1,19 @@
 """The prepared log: what preparation writes once and every run opens."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from rich.table import Table
 
 from recdl.data.interactions import Interactions
+from recdl.data.tables import open_table, table_parts
 from recdl.data.vocabulary import Vocabulary
 from recdl.errors import RecordError
 from recdl.storage import fingerprint
@@ -19,6 +23,7 @@ FORMAT_VERSION = 1
 REASONS = {
     "missing_user": "without a user id",
     "missing_item": "without an item id",
+    "excluded": "that data.exclude names",
     "bad_timestamp": "without a readable time",
     "outside_period": "before data.start, or at or after data.end",
     "behavior_not_kept": "of a behaviour that data.filters.behaviors leaves out",
@@ -58,15 +63,39 @@ class PreparedLog:
         manifest = _read_manifest(folder)
         try:
             users, items = Vocabulary.load(folder / "users.parquet"), Vocabulary.load(folder / "items.parquet")
+            names = tuple(manifest["counts"]["events_by_behavior"])
+            weights = manifest.get("behavior_weights")
             interactions = Interactions.load(
-                folder, n_items=len(items), behavior_names=tuple(manifest["counts"]["events_by_behavior"])
+                folder,
+                n_items=len(items),
+                behavior_names=names,
+                behavior_weights=None if weights is None else tuple(weights[name] for name in names),
             )
             expected = manifest["fingerprint"]
         except KeyError as error:
             raise RecordError(f"{folder / 'manifest.json'} lacks {error}; {_way_out(folder)}") from error
-        if content_fingerprint(interactions, users, items) != expected:
+        log = cls(folder, interactions, users, items, manifest, expected)
+        if content_fingerprint(interactions, users, items, log.tables()) != expected:
             raise RecordError(f"{folder} does not hold what its manifest says; {_way_out(folder)}")
-        return cls(folder, interactions, users, items, manifest, expected)
+        return log
+
+    @cached_property
+    def user_table(self) -> pa.Table | None:
+        """What is known of the users, row i for index i; None if nothing came with the log."""
+        return self._table("user_table", len(self.users))
+
+    @cached_property
+    def item_table(self) -> pa.Table | None:
+        """What is known of the items, row i for index i; None if nothing came with the log."""
+        return self._table("item_table", len(self.items))
+
+    def _table(self, key: str, rows: int) -> pa.Table | None:
+        return open_table(self.folder, key, rows=rows) if key in self.manifest.get("tables", {}) else None
+
+    def tables(self) -> dict[str, pa.Table]:
+        """Return the tables of users and items that came with the log, by name."""
+        both = {"user_table": self.user_table, "item_table": self.item_table}
+        return {key: table for key, table in both.items() if table is not None}
 
     def summary(self) -> Table:
         """Return a table of what was read, why rows were dropped, and what is left."""
@@ -86,11 +115,26 @@ class PreparedLog:
         table.add_row("items", f"{counts['items']:,}")
         table.add_row("from", counts["first"])
         table.add_row("to", counts["last"])
+        for key, found in self.manifest.get("tables", {}).items():
+            of = key.removesuffix("_table") + "s"
+            table.add_section()
+            table.add_row(f"{of} that the table of {of} lacks", f"{found['missing']:,}")
+            table.add_row(f"its rows of {of} without events", f"{found['not_in_the_log']:,}")
+            if found["without_id"]:
+                table.add_row("its rows without an id", f"{found['without_id']:,}")
+            for name, nulls in found["nulls"].items():
+                table.add_row(f"  {name}: missing", f"{nulls:,}")
         return table
 
 
-def content_fingerprint(interactions: Interactions, users: Vocabulary, items: Vocabulary) -> str:
-    """Return SHA-256 of the events, the behaviour names and both vocabularies."""
+def content_fingerprint(
+    interactions: Interactions,
+    users: Vocabulary,
+    items: Vocabulary,
+    tables: Mapping[str, pa.Table] | None = None,
+) -> str:
+    """Return SHA-256 of the events, the behaviour names and weights, both vocabularies, and the tables of them."""
+    weights = interactions.behavior_weights
     return fingerprint(
         interactions.offsets,
         interactions.items,
@@ -99,6 +143,8 @@ def content_fingerprint(interactions: Interactions, users: Vocabulary, items: Vo
         list(interactions.behavior_names),
         *_text_arrays(users),
         *_text_arrays(items),
+        *([] if weights is None else [list(weights)]),
+        *(part for key, table in sorted((tables or {}).items()) for part in (key, *table_parts(table))),
     )
 
 

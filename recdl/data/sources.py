@@ -3,15 +3,19 @@
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from typing import Literal
+from math import isfinite
+from typing import Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
+from recdl.data.inputs import AttributeTable, Dialect, Download
 from recdl.errors import ConfigError
 
 TIME_FORMATS = ("auto", "s", "ms", "us", "iso", "date", "month-day")
 MAX_BEHAVIORS = 100
+_SECRETS = "pass|pwd|secret|token|key|credential"
 
 
 @dataclass(frozen=True)
@@ -92,62 +96,146 @@ class Filters:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileLog(ABC):
-    """A log in a file, whatever its format.
+class EventLog(ABC):
+    """A log of events, wherever it lies.
 
     Args:
         name: What the log is called in folders and reports.
-        path: The file; absolute, or relative to the working folder, else to `data_root`.
         data_root: The folder in which data sets are looked for.
         columns: The names of the columns.
         behaviors: Raw values of each behaviour, the least committed behaviour first; null takes the raw values as
             they are, in the order of the alphabet.
+        behavior_weights: What an event of each behaviour counts, for models that weigh events; 1 where not stated.
         default_behavior: The behaviour of all events of a log without a behaviour column.
         time: How times are written.
         start: ISO date or time; events before it are dropped.
         end: ISO date or time; events at or after it are dropped.
         bad_timestamps: Whether a time that cannot be read is an error, or its row is dropped (and counted).
+        exclude: Rows to drop (and count): a regular expression (RE2) by column, found anywhere in its text.
         filters: Which events to keep.
+        user_table: What is known of the users.
+        item_table: What is known of the items.
     """
 
     name: str
-    path: str
     data_root: str = "data"
     columns: Columns = field(default_factory=Columns)
     behaviors: Mapping[str, Sequence[str]] | None = None
+    behavior_weights: Mapping[str, float] | None = None
     default_behavior: str = "interaction"
     time: Time = field(default_factory=Time)
     start: str | None = None
     end: str | None = None
     bad_timestamps: Literal["error", "drop"] = "error"
+    exclude: Mapping[str, str] | None = None
     filters: Filters = field(default_factory=Filters)
+    user_table: AttributeTable | None = None
+    item_table: AttributeTable | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        if not self.path:
-            raise ConfigError("data.path: state the file that holds the log")
         check_period(self.start, self.end)
+        self._check_source()
         self._check_behaviors()
         if self.bad_timestamps not in ("error", "drop"):
             raise ConfigError(f"data.bad_timestamps: {self.bad_timestamps!r} is neither error nor drop")
-        self._check_format()
+        for column, pattern in (self.exclude or {}).items():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ConfigError(
+                    f"data.exclude.{column}: {pattern!r} is no regular expression: {error}"
+                ) from error
+        for key in ("user_table", "item_table"):
+            table: AttributeTable | None = getattr(self, key)
+            if table is not None:
+                table.check(f"data.{key}")
 
     def _check_behaviors(self) -> None:
-        if self.behaviors is None:
-            if self.columns.behavior is None and not self.default_behavior:
-                raise ConfigError("data.default_behavior: a log without a behaviour column needs one")
-            return
-        if self.columns.behavior is None:
-            raise ConfigError("data.behaviors: there is no data.columns.behavior to map; set one of the two")
-        if not 1 <= len(self.behaviors) <= MAX_BEHAVIORS:
+        known: Sequence[str] | None = self.named_behaviors
+        if self.behaviors is not None:
+            if self.columns.behavior is None:
+                raise ConfigError("data.behaviors: there is no data.columns.behavior to map; set one of the two")
+            if not 1 <= len(self.behaviors) <= MAX_BEHAVIORS:
+                raise ConfigError(
+                    f"data.behaviors: {len(self.behaviors)} behaviours; 1 to {MAX_BEHAVIORS} can be told apart"
+                )
+            raw = [value for values in self.behaviors.values() for value in values]
+            twice = sorted({value for value in raw if raw.count(value) > 1})
+            if twice:
+                raise ConfigError(f"data.behaviors: the raw value {twice[0]!r} stands for two behaviours")
+        elif known is None and self.columns.behavior is None and not self.default_behavior:
+            raise ConfigError("data.default_behavior: a log without a behaviour column needs one")
+        if known is not None:
+            check_behaviors_kept(self.filters, known)
+        for name, weight in (self.behavior_weights or {}).items():
+            if known is not None and name not in known:
+                raise ConfigError(f"data.behavior_weights: the log has no {name!r}; it has {', '.join(known)}")
+            if not (isfinite(weight) and weight >= 0):
+                raise ConfigError(f"data.behavior_weights.{name}: {weight} is no finite number of at least 0")
+
+    @property
+    def named_behaviors(self) -> tuple[str, ...] | None:
+        """The behaviours that the settings name, in the order of the funnel; None if the log's rows name them."""
+        return None if self.behaviors is None else tuple(self.behaviors)
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """The columns that are read, by what they are: `user`, `item`, ..., and `exclude 0`, `exclude 1`, ..."""
+        named = {one.name: getattr(self.columns, one.name) for one in fields(self.columns)}
+        excluding = {f"exclude_{position}": name for position, name in enumerate(self.exclude or {})}
+        return {key: name for key, name in named.items() if name is not None} | excluding
+
+    @abstractmethod
+    def _check_source(self) -> None:
+        """Raise ConfigError for settings that only this kind of log has."""
+
+
+Paths = str | tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileLog(EventLog):
+    """A log in files, whatever their format.
+
+    Args:
+        path: A file, a glob, a folder, or a list of them; or, for a log that keeps each behaviour in files of its
+            own, such paths by behaviour, least committed first. Absolute, or relative to the working folder, else
+            to `data_root`. A zip archive is a folder: `log.zip/events.csv`.
+        downloads: Files to fetch when `path` is not there.
+        origin: Where the log can be had, told when it is not there.
+    """
+
+    path: str | tuple[str, ...] | Mapping[str, str | tuple[str, ...]]
+    downloads: tuple[Download, ...] = ()
+    origin: str | None = None
+
+    def _check_source(self) -> None:
+        for behavior, paths in self.parts.items():
+            if not paths or not all(paths):
+                of = "" if behavior is None else f" of {behavior}"
+                raise ConfigError(f"data.path: state the file that holds the log{of}")
+        if isinstance(self.path, Mapping) and self.columns.behavior is not None:
             raise ConfigError(
-                f"data.behaviors: {len(self.behaviors)} behaviours; 1 to {MAX_BEHAVIORS} can be told apart"
+                "data.columns.behavior: data.path names the behaviour of each file; set one of the two"
             )
-        raw = [value for values in self.behaviors.values() for value in values]
-        twice = sorted({value for value in raw if raw.count(value) > 1})
-        if twice:
-            raise ConfigError(f"data.behaviors: the raw value {twice[0]!r} stands for two behaviours")
-        check_behaviors_kept(self.filters, tuple(self.behaviors))
+        self._check_format()
+
+    @property
+    def label(self) -> str | None:
+        """What to call the log in messages; None: by its files."""
+        return None
+
+    @property
+    def parts(self) -> dict[str | None, tuple[str, ...]]:
+        """The paths of each behaviour; of None where a column, or nothing, tells behaviours apart."""
+        by_behavior: Mapping[Any, Paths] = self.path if isinstance(self.path, Mapping) else {None: self.path}
+        return {name: (paths,) if isinstance(paths, str) else tuple(paths) for name, paths in by_behavior.items()}
+
+    @property
+    def named_behaviors(self) -> tuple[str, ...] | None:
+        """The behaviours that the settings name, in the order of the funnel; None if the log's rows name them."""
+        return tuple(self.path) if isinstance(self.path, Mapping) else super().named_behaviors
 
     @abstractmethod
     def _check_format(self) -> None:
@@ -156,34 +244,104 @@ class FileLog(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class CsvLog(FileLog):
-    r"""A log in a CSV file (UTF-8, RFC 4180 quotes, may be compressed with gzip).
+    r"""A log in CSV files, compressed (`.gz`, `.zst`) or not.
 
     Args:
-        separator: One character, or `\t` for a tab.
-        header: True when the first row names the columns, else the list of their names.
+        separator: What stands between two fields: up to four bytes, or `\t` for a tab.
+        header: True when the first row names the columns, else the list of their names (by behaviour, where `path`
+            is by behaviour and the files differ).
+        quote: The character around fields that hold a separator; null where quotes mean nothing.
+        escape: The character before a quote that belongs to a field: `"` for RFC 4180, often `\`.
+        encoding: What Python calls the encoding: `utf-8`, `latin-1`, `cp1252`, `utf-16`, ...
+        decimal: What stands before the fraction of a second.
     """
 
     separator: str = ","
-    header: Literal[True] | tuple[str, ...] = True
+    header: Literal[True] | tuple[str, ...] | Mapping[str, tuple[str, ...]] = True
+    quote: str | None = '"'
+    escape: str | None = '"'
+    encoding: str = "utf-8"
+    decimal: Literal[".", ","] = "."
 
-    @property
-    def delimiter(self) -> str:
-        """The character between two fields."""
-        return "\t" if self.separator == "\\t" else self.separator
+    def dialect(self, behavior: str | None = None) -> Dialect:
+        """Return how the files of a behaviour are written."""
+        header = self.header[behavior or ""] if isinstance(self.header, Mapping) else self.header
+        return Dialect(self.separator, header, self.quote, self.escape, self.encoding, self.decimal)
 
     def _check_format(self) -> None:
-        if len(self.delimiter.encode()) != 1 or self.delimiter in '"\r\n':
-            raise ConfigError(f"data.separator: {self.separator!r} is not a single ASCII character, nor \\t")
-        if self.header is not True and (not self.header or len(set(self.header)) < len(self.header)):
-            raise ConfigError("data.header: true, or the name of every column, each once")
+        if isinstance(self.header, Mapping) and set(self.header) != set(self.parts):
+            raise ConfigError("data.header: a list for each behaviour of data.path, or one for all")
+        for behavior in self.parts:
+            self.dialect(behavior).check()
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonLog(FileLog):
+    """A log in JSON lines: one object a line, UTF-8, compressed (`.gz`, `.zst`) or not.
+
+    Ids, behaviours and times may be text or numbers: `7` and `"7"` are the same id, and an object or a list is
+    taken as its JSON text. Numbers stay as they are written, whatever their size.
+    """
+
+    def _check_format(self) -> None:
+        """JSON describes itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParquetLog(FileLog):
-    """A log in a Parquet file."""
+    """A log in Parquet: one file, several, or a folder, partitioned (`day=2020-01-01/...`) or not."""
 
     def _check_format(self) -> None:
         """Parquet describes itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableLog(EventLog):
+    """A log in memory: a pandas or polars frame, or an Arrow table. For Python; a YAML file cannot hold one.
+
+    Args:
+        table: The rows; anything that speaks the Arrow stream interface.
+    """
+
+    table: Any
+
+    def _check_source(self) -> None:
+        if not hasattr(self.table, "__arrow_c_stream__"):
+            kind = type(self.table).__name__
+            raise ConfigError(f"data.table: a {kind} is neither a pandas or polars frame nor an Arrow table")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IbisLog(EventLog):
+    """A log in a table of any database that Ibis reaches.
+
+    Args:
+        url: What Ibis connects to: `duckdb://shop.duckdb`, `postgresql://reader:$PGPASS@host/shop`, ... A password
+            is the name of an environment variable, `$NAME`, put in when connecting and written nowhere.
+        table: The table or view.
+        database: The schema, or `catalog.schema`, in which it lies; null is the connection's own.
+    """
+
+    url: str
+    table: str
+    database: str | None = None
+
+    def _check_source(self) -> None:
+        try:
+            parts = urlsplit(self.url)
+            secrets = [parts.password or ""]
+            secrets += [value for key, value in parse_qsl(parts.query) if re.search(_SECRETS, key, re.IGNORECASE)]
+        except ValueError as error:
+            raise ConfigError("data.url: is no address such as duckdb://shop.duckdb") from error
+        if not parts.scheme:
+            raise ConfigError("data.url: is no address such as duckdb://shop.duckdb")
+        if not all(re.fullmatch(r"|\$\w+|\$\{\w+\}", secret) for secret in secrets):
+            raise ConfigError(
+                "data.url: holds a password, which run records would keep; put it into an environment variable "
+                "and write its name: 'postgresql://reader:$PGPASS@host/shop'"
+            )
+        if not self.table:
+            raise ConfigError("data.table: state the table that holds the log")
 
 
 @dataclass(frozen=True, kw_only=True)

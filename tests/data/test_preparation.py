@@ -82,6 +82,7 @@ def test_the_manifest_counts_everything(tmp_path: Path) -> None:
         "dropped": {
             "missing_user": 1,
             "missing_item": 1,
+            "excluded": 0,
             "bad_timestamp": 1,
             "outside_period": 2,
             "behavior_not_kept": 0,

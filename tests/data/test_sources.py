@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from recdl.data import reading
-from recdl.data.reading import identity, source_file
+from recdl.data.reading import identity, input_files
 from recdl.data.shop import ShopLog
-from recdl.data.sources import Columns, CompleteJourneyLog, CsvLog, Filters, ParquetLog, Time
+from recdl.data.sources import Columns, CompleteJourneyLog, CsvLog, FileLog, Filters, ParquetLog, Time
 from recdl.errors import ConfigError, DataError
 
 MAPPED = {"columns": Columns(behavior="b"), "behaviors": {"view": ("pv",), "purchase": ("buy",)}}
@@ -19,6 +19,11 @@ MAPPED = {"columns": Columns(behavior="b"), "behaviors": {"view": ("pv",), "purc
 
 def csv_log(**settings: Any) -> CsvLog:
     return CsvLog(**({"name": "log", "path": "log.csv"} | settings))
+
+
+def only_file(log: FileLog) -> Path:
+    ((file,),) = input_files(log).values()
+    return file.path
 
 
 @pytest.mark.parametrize(
@@ -53,7 +58,8 @@ def csv_log(**settings: Any) -> CsvLog:
             lambda: csv_log(**MAPPED, filters=Filters(behaviors=("cart",))),
             "data.filters.behaviors: the log has no 'cart'; it has view, purchase",
         ),
-        (lambda: csv_log(separator=";;"), "data.separator: ';;' is not a single"),
+        (lambda: csv_log(separator=""), "data.separator: '' is not text of 1 to 4 bytes"),
+        (lambda: csv_log(separator="<br/>"), "data.separator: '<br/>' is not text of 1 to 4 bytes"),
         (lambda: csv_log(separator='"'), "data.separator"),
         (lambda: csv_log(header=()), "data.header: true, or the name of every column"),
         (lambda: csv_log(header=("a", "a")), "data.header: true, or the name of every column, each once"),
@@ -69,7 +75,7 @@ def test_a_setting_that_cannot_be_is_named(make: Callable[[], Any], complaint: s
 
 
 def test_a_tab_can_be_typed_on_a_command_line() -> None:
-    assert csv_log(separator=r"\t").delimiter == csv_log(separator="\t").delimiter == "\t"
+    assert csv_log(separator=r"\t").dialect().delimiter == csv_log(separator="\t").dialect().delimiter == "\t"
 
 
 def test_a_relative_path_is_looked_for_in_the_working_folder_and_then_in_the_data_root(
@@ -80,9 +86,9 @@ def test_a_relative_path_is_looked_for_in_the_working_folder_and_then_in_the_dat
     monkeypatch.chdir(tmp_path / "work")
     log = csv_log(data_root=str(tmp_path / "data"))
     (tmp_path / "data" / "log.csv").write_text("in the data root")
-    assert source_file(log).read_text() == "in the data root"
+    assert only_file(log).read_text() == "in the data root"
     (tmp_path / "work" / "log.csv").write_text("in the working folder")
-    assert source_file(log).read_text() == "in the working folder"
+    assert only_file(log).read_text() == "in the working folder"
 
 
 def test_a_file_that_is_nowhere_is_reported_with_every_place(
@@ -90,12 +96,12 @@ def test_a_file_that_is_nowhere_is_reported_with_every_place(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"no file .*log\.csv nor .*root/log\.csv; set data\.path.*RECDL_DATA"):
-        source_file(csv_log(data_root="root"))
+        input_files(csv_log(data_root="root"))
 
 
-def test_a_folder_is_no_log(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is a folder"):
-        source_file(csv_log(path=str(tmp_path)))
+def test_an_empty_folder_is_no_log(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"the folder .* holds no file of the log's format; data\.path names"):
+        input_files(csv_log(path=str(tmp_path)))
 
 
 def test_a_log_is_known_by_its_settings_and_its_content(tmp_path: Path) -> None:

@@ -1,0 +1,177 @@
+"""Logs that lie in no file, in memory or in a database, written to one for the time of preparing."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recdl.data.engine import arrow_batches
+from recdl.data.reading import Source
+from recdl.data.sources import EventLog, IbisLog, ParquetLog, TableLog
+from recdl.errors import ConfigError, DataError
+
+_ROWS = 1 << 18
+_FILE_URL = re.compile(r"(duckdb|sqlite)://(?!md:)([^?]*)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotLog(ParquetLog):
+    """The rows of a log that lies in no file.
+
+    Args:
+        described: What to call them in messages.
+    """
+
+    described: str
+
+    @property
+    def label(self) -> str:
+        """What to call the log in messages."""
+        return self.described
+
+
+@contextmanager
+def in_files(source: Source, root: Path) -> Iterator[Source]:
+    """Give the source as one whose input lies in files: a table in memory or a database becomes a file.
+
+    The file holds the columns that are read and no others, and is removed at the end.
+
+    Args:
+        source: The source.
+        root: The folder below which the file lies meanwhile.
+
+    Raises:
+        ConfigError: If the package for a database is missing.
+        DataError: If the table cannot be read, or lacks a column that the log names.
+    """
+    if not isinstance(source, TableLog | IbisLog):
+        yield source
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".snapshot-", dir=root) as folder:
+        path = Path(folder) / "events.parquet"
+        if isinstance(source, TableLog):
+            described = f"the table given as log {source.name!r}"
+            pq.write_table(_arrow(source, described), path)
+        else:
+            described = f"table {source.table!r} of {source.url}"
+            _write_rows(source, path, described)
+        shared = {one.name: getattr(source, one.name) for one in fields(EventLog)}
+        yield SnapshotLog(**shared, path=str(path), described=described)
+
+
+def _arrow(source: TableLog, described: str) -> pa.Table:
+    """Return the columns that are read as an Arrow table of types that Parquet keeps."""
+    table, wanted = source.table, list(dict.fromkeys(source.wanted.values()))
+    if not isinstance(table, pd.DataFrame):
+        table = pa.table(table)
+        _check_columns(table.column_names, source, described)
+        return pa.table({name: _plain(table[name]) for name in wanted})
+    _check_columns([str(name) for name in table.columns], source, described)
+    arrays = {}
+    for name in wanted:
+        try:
+            arrays[name] = pa.array(table[name], from_pandas=True)
+        except (pa.ArrowException, OverflowError, TypeError) as error:
+            raise DataError(
+                f"{described}: column {name!r} holds values of several kinds, or numbers that fit no type "
+                f"({error}); make it text: frame[{name!r}].map(str, na_action='ignore')"
+            ) from error
+    return pa.table(arrays)
+
+
+def _plain(column: Any) -> Any:
+    """Return a column with text views, which Parquet does not know, as text."""
+    kind = column.type
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return column.cast(pa.large_string()) if pa.types.is_string_view(value) else column
+
+
+def _check_columns(names: Sequence[str], source: EventLog, described: str) -> None:
+    for key, name in source.wanted.items():
+        setting = f"data.exclude.{name}" if key.startswith("exclude_") else f"data.columns.{key}"
+        if name not in names:
+            raise DataError(
+                f"{described} has no column {name!r}; its columns are {', '.join(map(repr, names))}. Say which "
+                f"one it is with {setting}=..."
+            )
+        if list(names).count(name) > 1:
+            raise DataError(f"{described} has two columns called {name!r}; rename one")
+
+
+def _write_rows(source: IbisLog, path: Path, described: str) -> None:
+    """Stream the table into a Parquet file, sorted, so that the same rows are the same log."""
+    import ibis
+
+    url, secrets = _expanded(source.url)
+    connection = None
+    try:
+        connection = _connect(ibis, url, source)
+        database = None if source.database is None else tuple(source.database.split("."))
+        table = connection.table(
+            source.table, database=database if database is None or database[1:] else database[0]
+        )
+        _check_columns(table.columns, source, described)
+        names = list(dict.fromkeys(source.wanted.values()))
+        rows = table.select(*names).order_by(names)
+        batches = (
+            arrow_batches(connection, rows, rows=_ROWS)
+            if connection.name == "duckdb"
+            else rows.to_pyarrow_batches(chunk_size=_ROWS)
+        )
+        schema = rows.schema().to_pyarrow()
+        with pq.ParquetWriter(path, schema) as writer:
+            for batch in batches:
+                writer.write_table(pa.Table.from_batches([batch]).cast(schema))
+    except DataError:
+        raise
+    except ImportError as error:
+        raise ConfigError(
+            f"{described} needs a package that is not installed: {error}; see Ibis's page on this database"
+        ) from None
+    except Exception as error:  # each database has errors of its own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        for secret in (url, *secrets):
+            reason = reason.replace(secret, "***")
+        raise DataError(f"{described} cannot be read: {reason}") from None  # what it came from may show a password
+    finally:
+        if connection is not None:
+            connection.disconnect()
+
+
+def _connect(ibis: Any, url: str, source: IbisLog) -> Any:
+    """Connect; a file must be there, since embedded databases would make an empty one."""
+    in_file = _FILE_URL.match(url)
+    if in_file is None:
+        return ibis.connect(url)
+    kind, name = in_file.groups()
+    places = [Path(name).expanduser(), Path(source.data_root).expanduser() / name]
+    place = next((place for place in places if place.is_file()), None)
+    if place is None:
+        raise DataError(
+            f"there is no file {' nor '.join(str(place.absolute()) for place in places)}; set data.url to it"
+        )
+    return ibis.duckdb.connect(str(place), read_only=True) if kind == "duckdb" else ibis.sqlite.connect(str(place))
+
+
+def _expanded(url: str) -> tuple[str, list[str]]:
+    """Put the values of environment variables into an address; return it with those values."""
+    secrets = []
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name not in os.environ:
+            raise ConfigError(f"data.url: the environment has no variable {name}, which it names")
+        secrets.extend([os.environ[name], quote(os.environ[name], safe="")])
+        return secrets[-1]
+
+    return re.sub(r"\$(?:(\w+)|\{(\w+)\})", value, url), [secret for secret in secrets if secret]
