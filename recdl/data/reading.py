@@ -22,7 +22,7 @@ from recdl.storage import file_fingerprint
 Source = EventLog | CompleteJourneyLog | ShopLog
 """Whatever `prepare` can prepare."""
 
-_PLACES = ("name", "path", "data_root", "downloads", "origin")
+_PLACES = ("name", "path", "data_root", "downloads", "origin", "described")
 _BLOCK = 1 << 20
 _JSON_ENDINGS = (".jsonl", ".json", ".ndjson")
 _PARQUET_ENDINGS = (".parquet", ".parq", ".pq")

@@ -92,8 +92,13 @@ def _arrow(source: TableLog, described: str) -> pa.Table:
 def _plain(column: Any) -> Any:
     """Return a column with text views, which Parquet does not know, as text."""
     kind = column.type
-    value = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return column.cast(pa.large_string()) if pa.types.is_string_view(value) else column
+    if pa.types.is_dictionary(kind) and pa.types.is_string_view(kind.value_type):
+        chunks = [
+            pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(pa.large_string()))
+            for chunk in column.chunks
+        ]
+        return pa.chunked_array(chunks, pa.dictionary(kind.index_type, pa.large_string()))
+    return column.cast(pa.large_string()) if pa.types.is_string_view(kind) else column
 
 
 def _check_columns(names: Sequence[str], source: EventLog, described: str) -> None:
@@ -121,8 +126,8 @@ def _write_rows(source: IbisLog, path: Path, described: str) -> None:
             source.table, database=database if database is None or database[1:] else database[0]
         )
         _check_columns(table.columns, source, described)
-        names = list(dict.fromkeys(source.wanted.values()))
-        rows = table.select(*names).order_by(names)
+        rows = _selected(table, source)
+        rows = rows.order_by(rows.columns)
         batches = (
             arrow_batches(connection, rows, rows=_ROWS)
             if connection.name == "duckdb"
@@ -146,6 +151,17 @@ def _write_rows(source: IbisLog, path: Path, described: str) -> None:
     finally:
         if connection is not None:
             connection.disconnect()
+
+
+def _selected(table: Any, source: IbisLog) -> Any:
+    """Return the columns that are read, whole numbers of ids as text: some databases' drivers round them else."""
+    ids = {getattr(source.columns, key) for key in ("user", "item", "behavior")}
+    columns = {}
+    for name in dict.fromkeys(source.wanted.values()):
+        kind = table[name].type()
+        text = name in ids and (kind.is_integer() or kind.is_decimal() or kind.is_uuid())
+        columns[name] = table[name].cast("string") if text else table[name]
+    return table.select(**columns)
 
 
 def _connect(ibis: Any, url: str, source: IbisLog) -> Any:

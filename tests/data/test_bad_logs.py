@@ -1,15 +1,19 @@
 """What preparation says about files that are not as they should be, and what it leaves behind."""
 
 import errno
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recdl.data import preparation
 from recdl.data.preparation import prepare
-from recdl.data.sources import Filters, ParquetLog, Time
+from recdl.data.prepared import PreparedLog
+from recdl.data.sources import CsvLog, Filters, JsonLog, ParquetLog, Time
 from recdl.errors import DataError
 from tests.data.files import HEADER, dropped, events, left_behind, prepared, prepared_parquet
 
@@ -142,3 +146,197 @@ def test_a_root_that_is_a_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "prepared").write_text("a file")
     with pytest.raises(DataError, match=r"cannot be written to .*or choose another prepared_root"):
         prepared(tmp_path, HEADER + "a,x,1\n")
+
+
+def jsonl(tmp_path: Path, text: str | bytes, **settings: Any) -> PreparedLog:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    log = JsonLog(**({"name": "log", "path": str(path), "time": Time("s")} | settings))
+    return prepare(log, tmp_path / "prepared", progress=False)
+
+
+ROW = '{"user_id":"a","item_id":"x","timestamp":1}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", r"log\.jsonl is empty \(0 bytes\)"),
+        (ROW.replace("user_id", "uid"), r"no column 'user_id'; its columns are 'item_id', 'timestamp', 'uid'"),
+        (ROW + '{"user_id":"b","item_id"\n', "Malformed JSON in file .*log\\.jsonl"),
+        (ROW + '{"user_id":"b","ite', "Malformed JSON in file .*log\\.jsonl"),
+        (ROW + '["a","x",1]\n', "in line 2: Expected OBJECT"),
+        (ROW.encode() + b'{"user_id":"\xff","item_id":"x","timestamp":1}\n', "invalid UTF-8"),
+        (ROW + '{"user_id":"a","user_id":"b","item_id":"x","timestamp":1}\n', "duplicate key"),
+        (ROW + "\n" + ROW.replace("1", '"noon"'), r"log\.jsonl, line 3: column 'timestamp' holds 'noon'"),
+        (ROW.replace("1", "null"), r"log\.jsonl, line 1: column 'timestamp' is empty"),
+        (ROW.replace("1", "NaN"), r"line 1: column 'timestamp' holds 'NaN'"),
+    ],
+)  # fmt: skip
+def test_a_json_file_that_is_not_as_it_should_be(tmp_path: Path, text: str | bytes, complaint: str) -> None:
+    with pytest.raises(DataError, match=complaint):
+        jsonl(tmp_path, text)
+    assert left_behind(tmp_path / "prepared") == []
+
+
+def test_json_may_start_with_a_byte_order_mark_and_lack_keys_in_some_rows(tmp_path: Path) -> None:
+    text = b"\xef\xbb\xbf" + ROW.encode() + b'{"item_id":"y","timestamp":2}\n'
+    log = jsonl(tmp_path, text)
+    assert events(log) == [("a", "x", "interaction", 1_000_000)]
+    assert dropped(log) == {"missing_user": 1}
+
+
+def test_a_csv_may_start_with_a_byte_order_mark(tmp_path: Path) -> None:
+    assert len(events(prepared(tmp_path, b"\xef\xbb\xbf" + HEADER.encode() + b"a,x,1\n"))) == 1
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-16", "shift-jis"])
+def test_bytes_that_are_not_of_the_stated_encoding_have_their_line(tmp_path: Path, encoding: str) -> None:
+    text = (HEADER + "a,x,1\n").encode(encoding) + (
+        "b,ü,1\n".encode("latin-1") if encoding != "utf-16" else b"\x00\xd8\n\x00"
+    )
+    with pytest.raises(
+        DataError, match=r"log\.csv, line 3: holds bytes that are no .*data\.encoding states another"
+    ):
+        prepared(tmp_path, text, encoding=encoding)
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
+@pytest.mark.parametrize("bad_timestamps", ["error", "drop"])
+def test_a_packed_file_that_is_cut_off_is_an_error(
+    tmp_path: Path, name: str, suffix: str, bad_timestamps: Any
+) -> None:
+    rows = "".join(f"u{n},i{n % 97},{n}\n" for n in range(20_000))
+    text = HEADER + rows if name == "log.csv" else ROW * 20_000
+    path = tmp_path / f"{name}{suffix}"
+    with pa.output_stream(str(path), compression="gzip" if suffix == ".gz" else "zstd") as opened:
+        opened.write(text.encode())
+    path.write_bytes(path.read_bytes()[:-20])
+    kind = CsvLog if name == "log.csv" else JsonLog
+    log = kind(name="log", path=str(path), time=Time("s"), bad_timestamps=bad_timestamps)
+    with pytest.raises(DataError, match=rf"{name}{suffix} cannot be read"):
+        prepare(log, tmp_path / "prepared", progress=False)
+    assert left_behind(tmp_path / "prepared") == []
+
+
+def test_a_member_that_an_archive_lacks_or_has_damaged_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "log.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("log.csv", HEADER + "a,x,1\n")
+    with pytest.raises(DataError, match=r"log\.zip holds no 'other\.csv', which data\.path names"):
+        prepare(CsvLog(name="log", path=f"{path}/other.csv"), tmp_path / "prepared", progress=False)
+    path.write_bytes(path.read_bytes().replace(b"a,x,1", b"a,y,1"))
+    with pytest.raises(DataError, match=r"log\.zip/log\.csv cannot be read: Bad CRC-32"):
+        prepare(CsvLog(name="log", path=f"{path}/log.csv"), tmp_path / "prepared", progress=False)
+
+
+def test_a_parquet_file_that_is_cut_off_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    ids = [f"user {n}" for n in range(50_000)]
+    pq.write_table(pa.table({"user_id": ids, "item_id": ids, "timestamp": range(len(ids))}), path)
+    path.write_bytes(path.read_bytes()[:-1_000])
+    with pytest.raises(DataError, match=r"log\.parquet cannot be read"):
+        prepare(ParquetLog(name="log", path=str(path), time=Time("s")), tmp_path / "prepared", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("bad", "complaint"),
+    [
+        ("b,y\n", r"b\.csv cannot be read: .*Line: 2"),
+        ("b,y,noon\n", r"b\.csv, line 2: column 'timestamp' holds 'noon'"),
+    ],
+)
+def test_of_several_files_the_bad_one_is_named(tmp_path: Path, bad: str, complaint: str) -> None:
+    for name, row in {"a": "a,x,1\n", "b": bad, "c": "c,x,1\n"}.items():
+        (tmp_path / f"{name}.csv").write_text(HEADER + row)
+    with pytest.raises(DataError, match=complaint):
+        prepare(CsvLog(name="log", path=str(tmp_path / "*.csv"), time=Time("s")), tmp_path / "p", progress=False)
+
+
+def test_in_an_archive_the_bad_line_is_named_by_the_member(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "log.zip", "w") as archive:
+        archive.writestr("in/log.csv", HEADER + "a,x,1\na,x\n")
+    with pytest.raises(DataError, match=r"log\.zip/in/log\.csv cannot be read: .*Line: 3"):
+        prepare(CsvLog(name="log", path=str(tmp_path / "log.zip/in/log.csv")), tmp_path / "p", progress=False)
+
+
+@pytest.mark.parametrize("column", ["user_id", "item_id"])
+@pytest.mark.parametrize(
+    ("values", "kind", "complaint"),
+    [
+        (
+            [2.0**53, 1.0],
+            pa.float64(),
+            "holds 9007199254740992 as a floating-point number, which is not exact from",
+        ),
+        ([float("inf"), 1.0], pa.float64(), "holds inf as a floating-point number"),
+        ([float(2**24), 1.0], pa.float32(), "holds 16777216 as a floating-point number.*16,777,216 on"),
+        ([True, False], pa.bool_(), "is of type boolean; ids and behaviours are text or numbers"),
+        ([b"a", b"b"], pa.binary(), "is of type binary; ids"),
+    ],
+)
+def test_ids_that_lost_digits_or_are_none_are_an_error(
+    tmp_path: Path, column: str, values: list[Any], kind: Any, complaint: str
+) -> None:
+    columns = {"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [1, 2]} | {
+        column: pa.array(values, kind)
+    }
+    with pytest.raises(DataError, match=rf"log\.parquet: column '{column}' {complaint}"):
+        prepared_parquet(tmp_path, columns, time=Time("s"))
+
+
+def test_not_a_number_is_a_missing_id_and_no_time(tmp_path: Path) -> None:
+    nan, inf = float("nan"), float("inf")
+    columns = {
+        "user_id": [nan, 1.0, 2.0, 3.0, 4.5],
+        "item_id": ["x", "x", "x", "x", "x"],
+        "timestamp": [1.0, nan, inf, -inf, 5.0],
+    }
+    log = prepared_parquet(tmp_path, columns, time=Time("s"), bad_timestamps="drop")
+    assert events(log) == [("4.5", "x", "interaction", 5_000_000)]
+    assert dropped(log) == {"missing_user": 1, "bad_timestamp": 3}
+
+
+def test_times_before_1970_and_in_the_future_are_what_they_say(tmp_path: Path) -> None:
+    log = prepared(tmp_path, HEADER + "a,x,-5\na,y,32503680000\n")
+    assert [time for *_, time in events(log)] == [-5_000_000, 32_503_680_000_000_000]
+    assert (log.manifest["counts"]["first"], log.manifest["counts"]["last"]) == (
+        "1969-12-31T23:59:55Z",
+        "3000-01-01T00:00:00Z",
+    )
+
+
+def test_two_columns_of_one_name_are_an_error_in_parquet_too(tmp_path: Path) -> None:
+    table = pa.Table.from_arrays(
+        [pa.array(["a"]), pa.array(["b"]), pa.array(["x"]), pa.array([1])],
+        names=["user_id", "user_id", "item_id", "timestamp"],
+    )
+    pq.write_table(table, tmp_path / "log.parquet")
+    with pytest.raises(DataError, match=r"log\.parquet has two columns called 'user_id'; rename one"):
+        prepare(ParquetLog(name="log", path=str(tmp_path / "log.parquet")), tmp_path / "p", progress=False)
+
+
+def test_a_parquet_file_without_rows_is_no_log(tmp_path: Path) -> None:
+    empty = pa.array([], pa.string())
+    with pytest.raises(DataError, match=r"log\.parquet holds no rows"):
+        prepared_parquet(tmp_path, {"user_id": empty, "item_id": empty, "timestamp": empty})
+
+
+def test_a_file_without_rows_beside_others_is_read_past(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(HEADER)
+    (tmp_path / "b.csv").write_text(HEADER + "a,x,1\n")
+    log = CsvLog(name="log", path=str(tmp_path / "*.csv"), time=Time("s"))
+    assert len(events(prepare(log, tmp_path / "p", progress=False))) == 1
+
+
+def test_a_header_that_separators_of_several_characters_part_is_checked_too(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no column 'user_id'; its columns are 'uid', 'item_id', 'timestamp'"):
+        prepared(tmp_path, "uid::item_id::timestamp\na::x::1\n", separator="::")
+
+
+def test_a_bad_time_behind_a_field_larger_than_pythons_csv_allows_has_its_row(tmp_path: Path) -> None:
+    header = ("user_id", "item_id", "timestamp", "text")
+    text = f"a,x,1,{'t' * 200_000}\na,x,noon,t\n"
+    with pytest.raises(DataError, match=r"log\.csv, row 2: column 'timestamp' holds 'noon'"):
+        prepared(tmp_path, text, header=header)
