@@ -1,6 +1,7 @@
 """The settings of sources: what is refused before a file is opened, and where files are looked for."""
 
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from recdl.data import reading
+from recdl.data.inputs import AttributeTable
 from recdl.data.reading import identity, input_files
 from recdl.data.shop import ShopLog
 from recdl.data.sources import Columns, CompleteJourneyLog, CsvLog, FileLog, Filters, ParquetLog, Time
@@ -63,6 +65,42 @@ def only_file(log: FileLog) -> Path:
         (lambda: csv_log(separator='"'), "data.separator"),
         (lambda: csv_log(header=()), "data.header: true, or the name of every column"),
         (lambda: csv_log(header=("a", "a")), "data.header: true, or the name of every column, each once"),
+        (lambda: csv_log(path=()), "data.path: state the file that holds the log"),
+        (lambda: csv_log(path={"view": "a", "cart": ""}), "data.path: state the file that holds the log of cart"),
+        (
+            lambda: csv_log(path={"view": "a"}, columns=Columns(behavior="b")),
+            "data.columns.behavior: data.path names",
+        ),
+        (
+            lambda: csv_log(path={"view": "a", "cart": "b"}, header={"view": ("a",)}),
+            "data.header: a list for each behaviour of data.path",
+        ),
+        (
+            lambda: csv_log(path={"view": "a"}, filters=Filters(behaviors=("cart",))),
+            "data.filters.behaviors: the log has no 'cart'; it has view",
+        ),
+        (
+            lambda: csv_log(**MAPPED, behavior_weights={"cart": 1.0}),
+            "data.behavior_weights: the log has no 'cart'",
+        ),
+        (
+            lambda: csv_log(**MAPPED, behavior_weights={"view": -1.0}),
+            "data.behavior_weights.view: -1.0 is no finite",
+        ),
+        (
+            lambda: csv_log(**MAPPED, behavior_weights={"view": float("nan")}),
+            "data.behavior_weights.view: nan is no finite",
+        ),
+        (lambda: csv_log(exclude={"order": "("}), r"data.exclude.order: '\(' is no regular expression"),
+        (lambda: csv_log(quote="''"), "data.quote: \"''\" is not a single ASCII character"),
+        (lambda: csv_log(separator=";", escape=";"), "data.escape: ';' is not a single"),
+        (lambda: csv_log(encoding="utf-9"), "data.encoding: 'utf-9' is no encoding that Python knows"),
+        (lambda: csv_log(decimal=";"), "data.decimal: ';' must be '.' or ','"),
+        (lambda: csv_log(decimal=",", quote=None), "data.decimal: ',' must be '.' or ',', and not the separator"),
+        (
+            lambda: csv_log(item_table=AttributeTable("a.csv", columns=())),
+            "data.item_table.columns: null, or the name",
+        ),
         (
             lambda: CompleteJourneyLog(filters=Filters(behaviors=("view",))),
             "the log has no 'view'; it has purchase",
@@ -154,3 +192,35 @@ def test_settings_do_not_import_the_database() -> None:
     code = "import sys, recdl.data.sources, recdl.data.shop, recdl.data.preparation; print('ibis' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_order_of_a_logs_files_is_nothing_and_their_number_is(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / name).write_text(name)
+    one, two, three = (str(tmp_path / name) for name in "abc")
+    known = identity(csv_log(path=(one, two)))
+    assert identity(csv_log(path=(two, one))) == known
+    assert identity(csv_log(path=str(tmp_path / "[ab]"))) == known
+    assert identity(csv_log(path=(one, two, three))) != known
+    assert identity(csv_log(path=(one, one, two))) == known  # a file is read once, however often it is named
+
+
+def test_a_member_of_an_archive_is_known_by_its_own_content(tmp_path: Path) -> None:
+    for name, method in (("a.zip", zipfile.ZIP_STORED), ("b.zip", zipfile.ZIP_DEFLATED)):
+        with zipfile.ZipFile(tmp_path / name, "w", method) as archive:
+            archive.writestr("in/log.csv", "x")
+    (tmp_path / "log.csv").write_text("x")
+    paths = [str(tmp_path / name) for name in ("a.zip/in/log.csv", "b.zip/in/log.csv", "log.csv")]
+    one, two, three = (identity(csv_log(path=path)) for path in paths)
+    assert one == two == three
+
+
+def test_hidden_files_of_a_folder_are_no_part_of_the_log(tmp_path: Path) -> None:
+    for name in ("part-0.csv", "_SUCCESS", ".part-0.csv.crc"):
+        (tmp_path / name).write_text("x")
+    assert only_file(csv_log(path=str(tmp_path))) == tmp_path / "part-0.csv"
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_itself(tmp_path: Path) -> None:
+    (tmp_path / "log[1].csv").write_text("x")
+    assert only_file(csv_log(path=str(tmp_path / "log[1].csv"))).name == "log[1].csv"
