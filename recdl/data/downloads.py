@@ -1,7 +1,8 @@
 """Files of public logs, fetched whole and checked, or not at all."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -46,12 +47,11 @@ def _fetch(download: Download, path: Path, console: Console, origin: str | None)
             f"{path} is not there, and fetching it needs pooch: pip install 'recdl[download]', or fetch "
             f"{download.url} yourself"
         ) from error
-    pooch.get_logger().setLevel(logging.WARNING)  # it would print a hash of its own to the terminal
     kept = path.with_name(f"{path.name}.sha256")
     expected = download.checksum or _kept(kept)
     had = f"; it can also be had from {origin}" if origin else ""
     try:
-        with whole_file(path) as temporary:
+        with whole_file(path) as temporary, _silent(pooch.get_logger()):
             fetched = pooch.retrieve(
                 download.url,
                 known_hash=expected,
@@ -76,6 +76,17 @@ def _fetch(download: Download, path: Path, console: Console, origin: str | None)
             f"no checksum of {download.url} is known; trusting what came, SHA-256 {digest}, kept in {kept}",
             soft_wrap=True,
         )
+
+
+@contextmanager
+def _silent(logger: logging.Logger) -> Iterator[None]:
+    """Keep pooch from writing hashes of its own to the terminal."""
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _kept(path: Path) -> str | None:

@@ -119,9 +119,9 @@ class PreparedLog:
             of = key.removesuffix("_table") + "s"
             table.add_section()
             table.add_row(f"{of} that the table of {of} lacks", f"{found['missing']:,}")
-            table.add_row(f"its rows of {of} without events", f"{found['not_in_the_log']:,}")
+            table.add_row(f"rows of the table of {of} without events", f"{found['not_in_the_log']:,}")
             if found["without_id"]:
-                table.add_row("its rows without an id", f"{found['without_id']:,}")
+                table.add_row(f"rows of the table of {of} without an id", f"{found['without_id']:,}")
             for name, nulls in found["nulls"].items():
                 table.add_row(f"  {name}: missing", f"{nulls:,}")
         return table

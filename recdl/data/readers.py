@@ -193,8 +193,13 @@ def _check_columns(layout: Layout, shown: str, names: tuple[str, ...]) -> None:
         if name not in names:
             raise DataError(
                 f"{shown} has no column {name!r}; its columns are {', '.join(map(repr, names))}. "
-                f"Say which one it is with {_setting(layout, key, name)}=..."
+                f"Say which one it is with {_setting(layout, key, name)}=...{_doubt(layout, names)}"
             )
+
+
+def _doubt(layout: Layout, names: tuple[str, ...]) -> str:
+    alone = layout.format == "csv" and len(names) == 1
+    return f"; or is {layout.dialect.separator!r} not the separator?" if alone else ""
 
 
 def _setting(layout: Layout, key: str, name: str) -> str:

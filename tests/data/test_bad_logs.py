@@ -24,6 +24,7 @@ from tests.data.files import HEADER, dropped, events, left_behind, prepared, pre
         ("", r"log\.csv is empty \(0 bytes\)"),
         (HEADER, r"log\.csv holds no rows"),
         ("uid,item_id,timestamp\na,x,1\n", r"no column 'user_id'; its columns are 'uid', .*data\.columns\.user="),
+        ("user_id;item_id;timestamp\na;x;1\n", "no column 'user_id'.*; or is ',' not the separator"),
         ("user_id,user_id,item_id,timestamp\na,b,x,1\n", "two columns called 'user_id'"),
         (HEADER + "a,x,1\na,x\na,x,2\n", "Line: 3 Original Line: a,x Expected Number of Columns: 3 Found: 2"),
         (HEADER + "a,x,1\na,x,1,1\n", "Line: 3 .* Expected Number of Columns: 3 Found: 4"),
