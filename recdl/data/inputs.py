@@ -2,7 +2,7 @@
 
 import codecs
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from recdl.errors import ConfigError
@@ -96,6 +96,7 @@ class AttributeTable:
         several: What becomes of an id with rows that differ: `error`, or `most_common`, the row that is there most
             often. With the latter the log itself can be the table, where it says the category beside each item.
         dialect: How a CSV file is written.
+        table: The rows themselves instead of a file: a pandas or polars frame, or an Arrow table. For Python only.
     """
 
     path: str | tuple[str, ...] | None = None
@@ -105,9 +106,12 @@ class AttributeTable:
     format: Literal["csv", "jsonl", "parquet"] | None = None
     several: Literal["error", "most_common"] = "error"
     dialect: Dialect = field(default_factory=Dialect)
+    table: Any = None
 
     def check(self, key: str) -> None:
         """Raise ConfigError for settings that cannot be; `key` is what leads to them."""
+        if self.table is not None and (self.path is not None or not hasattr(self.table, "__arrow_c_stream__")):
+            raise ConfigError(f"{key}.table: a pandas or polars frame or an Arrow table, in place of {key}.path")
         if self.columns is not None and (not self.columns or len(set(self.columns)) < len(self.columns)):
             raise ConfigError(f"{key}.columns: null, or the name of each column to keep, once")
         for name in self.numbers:

@@ -119,7 +119,10 @@ def open_files(
             _check_columns(layout, shown, names_of[key])
         alike.setdefault(key, []).append((path, shown))
     if layout.format == "jsonl":
-        _check_columns(layout, title(tuple(map(str, files))), tuple(sorted(keys)))
+        shown = title(tuple(label or str(file) for file in files))
+        if not keys:
+            raise DataError(f"{shown}: none of the first {_KEYS_FROM:,} lines is a JSON object; write one a line")
+        _check_columns(layout, shown, tuple(sorted(keys)))
         names_of[None] = tuple(layout.wanted.values()) if layout.wanted is not None else tuple(sorted(keys))
     return [
         Opened(tuple(path for path, _ in pairs), tuple(shown for _, shown in pairs), names_of[key], layout)

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recdl.data.engine import arrow_batches
+from recdl.data.inputs import AttributeTable
 from recdl.data.reading import Source
 from recdl.data.sources import EventLog, IbisLog, ParquetLog, TableLog
 from recdl.errors import ConfigError, DataError
@@ -53,34 +54,72 @@ def in_files(source: Source, root: Path) -> Iterator[Source]:
         ConfigError: If the package for a database is missing.
         DataError: If the table cannot be read, or lacks a column that the log names.
     """
-    if not isinstance(source, TableLog | IbisLog):
+    in_memory = _tables_in_memory(source)
+    if not in_memory and not isinstance(source, TableLog | IbisLog):
         yield source
         return
     root.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".snapshot-", dir=root) as folder:
-        path = Path(folder) / "events.parquet"
-        if isinstance(source, TableLog):
-            described = f"the table given as log {source.name!r}"
-            pq.write_table(_arrow(source, described), path)
-        else:
-            described = f"table {source.table!r} of {source.url}"
-            _write_rows(source, path, described)
-        shared = {one.name: getattr(source, one.name) for one in fields(EventLog)}
-        yield SnapshotLog(**shared, path=str(path), described=described)
+    with TemporaryDirectory(prefix=".snapshot-", dir=root) as name:
+        folder = Path(name)
+        if isinstance(source, TableLog | IbisLog):
+            source = _events(source, folder / "events.parquet")
+        assert isinstance(source, EventLog), "only these have tables"
+        tables: dict[str, Any] = {
+            key: _table(table, folder / f"{key}.parquet", key) for key, table in in_memory.items()
+        }
+        yield replace(source, **tables)
 
 
-def _arrow(source: TableLog, described: str) -> pa.Table:
-    """Return the columns that are read as an Arrow table of types that Parquet keeps."""
-    table, wanted = source.table, list(dict.fromkeys(source.wanted.values()))
-    if not isinstance(table, pd.DataFrame):
-        table = pa.table(table)
-        _check_columns(table.column_names, source, described)
-        return pa.table({name: _plain(table[name]) for name in wanted})
-    _check_columns([str(name) for name in table.columns], source, described)
+def _tables_in_memory(source: Source) -> dict[str, AttributeTable]:
+    both = {key: getattr(source, key, None) for key in ("user_table", "item_table")}
+    return {key: table for key, table in both.items() if table is not None and table.table is not None}
+
+
+def _events(source: TableLog | IbisLog, path: Path) -> SnapshotLog:
+    """Write the events to a file and return the log that reads them there."""
+    if isinstance(source, TableLog):
+        described = f"the table given as log {source.name!r}"
+        rows = _whole(source.table)
+        _check_columns(_names(rows), source, described)
+        pq.write_table(_arrow(rows, list(source.wanted.values()), described), path)
+    else:
+        described = f"table {source.table!r} of {source.url}"
+        _write_rows(source, path, described)
+    shared: dict[str, Any] = {one.name: getattr(source, one.name) for one in fields(EventLog)}
+    return SnapshotLog(**shared, path=str(path), described=described)
+
+
+def _table(table: AttributeTable, path: Path, key: str) -> AttributeTable:
+    """Write a table of users or items to a file and return the settings that read it there."""
+    rows = _whole(table.table)
+    names = _names(rows)
+    wanted = names if table.columns is None else [name for name in (table.id, *table.columns) if name in names]
+    twice = next((name for name in wanted if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"the table given as data.{key} has two columns called {twice!r}; rename one")
+    pq.write_table(_arrow(rows, wanted, f"the table given as data.{key}"), path)
+    return replace(table, path=str(path), table=None, format="parquet")
+
+
+def _whole(table: Any) -> Any:
+    """Return a pandas frame as it is, anything else as an Arrow table: a stream can be read only once."""
+    return table if isinstance(table, pd.DataFrame) else pa.table(table)
+
+
+def _names(rows: Any) -> list[str]:
+    return [str(name) for name in (rows.columns if isinstance(rows, pd.DataFrame) else rows.column_names)]
+
+
+def _arrow(rows: Any, wanted: Sequence[str], described: str) -> pa.Table:
+    """Return columns as an Arrow table of types that Parquet keeps."""
+    names = list(dict.fromkeys(wanted))
+    if not isinstance(rows, pd.DataFrame):
+        return pa.table({name: _plain(rows[name]) for name in names})
+    positions = {name: position for position, name in enumerate(_names(rows))}
     arrays = {}
-    for name in wanted:
+    for name in names:
         try:
-            arrays[name] = pa.array(table[name], from_pandas=True)
+            arrays[name] = pa.array(rows.iloc[:, positions[name]], from_pandas=True)
         except (pa.ArrowException, OverflowError, TypeError) as error:
             raise DataError(
                 f"{described}: column {name!r} holds values of several kinds, or numbers that fit no type "

@@ -164,6 +164,7 @@ ROW = '{"user_id":"a","item_id":"x","timestamp":1}\n'
     [
         ("", r"log\.jsonl is empty \(0 bytes\)"),
         (ROW.replace("user_id", "uid"), r"no column 'user_id'; its columns are 'item_id', 'timestamp', 'uid'"),
+        (f"[{ROW.strip()},\n {ROW.strip()}]\n", r"none of the first 1,000 lines is a JSON object"),
         (ROW + '{"user_id":"b","item_id"\n', "Malformed JSON in file .*log\\.jsonl"),
         (ROW + '{"user_id":"b","ite', "Malformed JSON in file .*log\\.jsonl"),
         (ROW + '["a","x",1]\n', "in line 2: Expected OBJECT"),

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pytest
 
 from recdl.config import build, compose
+from recdl.data.inputs import AttributeTable
 from recdl.data.preparation import prepare
 from recdl.data.prepared import PreparedLog
 from recdl.data.sources import Columns, IbisLog, TableLog, Time
 from recdl.errors import ConfigError, DataError
-from tests.data.files import dropped, events, left_behind
+from tests.data.files import csv_log, dropped, events, left_behind
 
 ROWS = {"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [1, 2]}
 
@@ -44,6 +45,16 @@ def from_database(url: str, tmp_path: Path, **settings: Any) -> PreparedLog:
 def test_the_index_of_a_frame_and_its_other_columns_are_not_read(tmp_path: Path) -> None:
     frame = pd.DataFrame(ROWS | {"odd": [object(), {1}]}, index=[7, 7])
     assert len(events(from_table(frame, tmp_path))) == 2
+
+
+def test_a_stream_is_read_once(tmp_path: Path) -> None:
+    assert len(events(from_table(pa.table(ROWS).to_reader(), tmp_path))) == 2
+
+
+def test_the_columns_of_a_frame_may_have_numbers_for_names(tmp_path: Path) -> None:
+    frame = pd.DataFrame([["a", "x", 1]])
+    log = from_table(frame, tmp_path, columns=Columns("0", "1", "2"))
+    assert events(log) == [("a", "x", "interaction", 1_000_000)]
 
 
 def test_categories_are_text(tmp_path: Path) -> None:
@@ -100,6 +111,38 @@ def test_two_columns_of_one_name_are_an_error(tmp_path: Path) -> None:
 def test_a_table_without_rows_is_no_log(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the table given as log 'log' holds no rows"):
         from_table(pa.table({name: pa.array([], pa.string()) for name in ROWS}), tmp_path)
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_tables_of_users_and_items_may_be_in_memory_too(kind: Any, tmp_path: Path) -> None:
+    users = AttributeTable(table=kind({"id": ["b"], "age": [2**53 + 1]}))
+    items = AttributeTable(table=kind({"id": ["x", "y"], "name": ["X", None], "n": [1, 2]}), columns=("name",))
+    log = from_table(kind(ROWS), tmp_path, user_table=users, item_table=items)
+    assert log.user_table is not None
+    assert log.item_table is not None
+    assert log.user_table.to_pydict() == {"age": [None, 2**53 + 1]}
+    assert log.item_table.to_pydict() == {"name": ["X", None]}
+    file = csv_log(
+        tmp_path / "log.csv", "user_id,item_id,timestamp\na,x,1\nb,y,2\n", user_table=users, item_table=items
+    )
+    assert prepare(file, tmp_path / "prepared", progress=False).fingerprint == log.fingerprint
+    assert len(left_behind(tmp_path / "prepared")) == 2
+
+
+def test_a_table_of_items_is_in_a_file_or_in_memory() -> None:
+    for settings in ({"table": pd.DataFrame(ROWS), "path": "a.csv"}, {"table": ROWS}):
+        with pytest.raises(
+            ConfigError, match=r"data\.item_table\.table: a pandas or polars frame or an Arrow table, in"
+        ):
+            TableLog(name="log", table=pd.DataFrame(ROWS), item_table=AttributeTable(**settings))
+
+
+def test_two_columns_of_one_name_in_a_table_of_items_are_an_error(tmp_path: Path) -> None:
+    frame = pd.DataFrame([["x", 1, 2]], columns=["id", "a", "a"])
+    with pytest.raises(
+        DataError, match=r"the table given as data\.item_table has two columns called 'a'; rename one"
+    ):
+        from_table(pd.DataFrame(ROWS), tmp_path, item_table=AttributeTable(table=frame))
 
 
 def test_what_is_no_table_is_refused() -> None:
