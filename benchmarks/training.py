@@ -27,6 +27,7 @@ _NEUMF = {
     "model.network.mlp_embedding_size": 32,
     "model.network.mlp_sizes": "[32,16]",
     "model.network.dropout": 0.0,
+    "model.network.item_bias": "false",
     "model.learning_rate": 1e-3,
     "model.batch_size": 819,  # positives: with their negatives 4,095 samples, as RecBole makes of 4,096
     "model.loss": "bce",
