@@ -56,6 +56,16 @@ class PrepareSettings(_Settings):
     data: Node
 
 
+class InspectSettings(PrepareSettings):
+    """What `inspect` is told."""
+
+    split: Node
+    output: str | None
+    suspects: str | None
+    order_events: int = Field(ge=1)
+    seed: int = Field(ge=0, lt=2**32)
+
+
 class _RunSettings(PrepareSettings):
     split: Node
     trainer: Node
@@ -121,6 +131,7 @@ class RecommendSettings(_Settings):
 
 SCHEMAS: dict[str, type[_Settings]] = {
     "prepare": PrepareSettings,
+    "inspect": InspectSettings,
     "train": TrainSettings,
     "benchmark": BenchmarkSettings,
     "evaluate": EvaluateSettings,

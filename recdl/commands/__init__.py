@@ -4,6 +4,7 @@ import sys
 
 VERBS = {
     "prepare": "turn a log of events into the form that models are trained on",
+    "inspect": "say what a log is like and what is wrong with it, before training",
     "train": "train one model, evaluate it, leave a run record; with --multirun, a sweep of them",
     "evaluate": "evaluate a finished run under another protocol",
     "compare": "compare runs: a table, intervals, a paired test, a page",

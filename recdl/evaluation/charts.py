@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from recdl.evaluation.axes import Scale, Tick, nice_ticks
 from recdl.evaluation.comparison import ComparedRun, Comparison
 
 WIDTH = 320.0
@@ -20,30 +21,6 @@ _FINE = tuple(
     sorted({0.001 * 10**power * factor for power in range(5) for factor in (1, 2, 5)})
     + [unit * factor for unit in (60, 3600) for factor in (1, 2, 5, 10, 20, 30)]
 )
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Values low ... high drawn at start ... end, evenly or by their logarithm."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
-
-    def __call__(self, value: float) -> float:
-        """Return where `value` is drawn."""
-        low, high, value = (math.log(x) if self.log else x for x in (self.low, self.high, value))
-        return round(self.start + (value - low) / (high - low) * (self.end - self.start), 2)
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A value on an axis."""
-
-    at: float
-    value: float
 
 
 @dataclass(frozen=True)
@@ -139,17 +116,6 @@ def cost_panel(comparison: Comparison) -> CostPanel | None:
         y_ticks=[Tick(y(value), value) for value in y_values],
         marks=_spread_labels(marks),
     )
-
-
-def nice_ticks(low: float, high: float, n_steps: int = 4) -> list[float]:
-    """Return round values, about `n_steps` apart steps, of which the first is <= low and the last >= high."""
-    if high <= low:
-        low, high = low - (abs(low) / 10 or 0.5), high + (abs(high) / 10 or 0.5)
-    rough = (high - low) / n_steps
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * (1 - 1e-9))
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(number * step, 12) for number in range(first, last + 1)]
 
 
 def time_ticks(shortest: float, longest: float) -> list[float]:

@@ -3,13 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from recdl.evaluation.axes import Scale, nice_ticks
 from recdl.evaluation.charts import (
     WIDTH,
-    Scale,
     cost_panel,
     curve_panels,
     interval_panels,
-    nice_ticks,
     style_of,
     time_ticks,
 )
