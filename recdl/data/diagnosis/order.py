@@ -27,7 +27,7 @@ class Order:
     Attributes:
         users: Users in the sample, in both halves.
         events: Their events.
-        sampled: Whether the sample is not the whole log.
+        sampled: Whether these are not all users with two events or more.
         list_length: Items that the model names.
         hit_rate: Share of the steps to another item whose item is among those named, mean over users; null if
             there are too few users to tell.
@@ -66,12 +66,14 @@ def measure_order(log: Interactions, *, max_events: int, seed: int = 0) -> Order
     """
     generator = np.random.default_rng(seed)
     users = _sample(log, max_events, generator)
+    if not len(users):
+        return Order(users=0, events=0, sampled=False, list_length=LIST_LENGTH)
     lengths = log.offsets[users + 1] - log.offsets[users]
     positions = ragged_positions(log.offsets[users], log.offsets[users + 1])
     owners = np.repeat(np.arange(len(users)), lengths)
     items, times = log.items[positions].astype(np.int64), log.timestamps[positions]
     k = max(1, min(LIST_LENGTH, len(np.unique(items)) // 10))
-    order = Order(len(users), len(items), len(users) < int((np.diff(log.offsets) > 0).sum()), k)
+    order = Order(len(users), len(items), len(users) < int((np.diff(log.offsets) >= 2).sum()), k)
     moments = np.cumsum(np.append(0, (owners[1:] != owners[:-1]) | (times[1:] != times[:-1])))
     half = generator.permutation(len(users)) % 2 == 0
     observed = _hit_rates(owners, _shuffled(items, moments, generator), half, log.n_items, k)

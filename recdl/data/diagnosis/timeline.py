@@ -159,7 +159,7 @@ def timeline_findings(timeline: Timeline, *, events: int, now: int) -> Iterator[
     """
     inner = {"from": iso_text(timeline.first), "to": iso_text(timeline.last)}
     evidence = f"times from {inner['from']} to {inner['to']}"
-    middle = (timeline.period_first + timeline.period_last) // 2
+    middle = (max(timeline.period_first, timeline.first) + min(timeline.period_last, timeline.last)) // 2
     if middle < _EARLIEST or timeline.period_first > now + DAY:
         yield Finding(
             "time_unit",
