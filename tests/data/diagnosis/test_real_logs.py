@@ -1,4 +1,4 @@
-"""What is known to be wrong with real logs is found in them, and what is known to be right is not complained of."""
+"""What is known to be wrong with real logs is found in them, and what is right is not complained of."""
 
 import os
 from pathlib import Path
