@@ -103,7 +103,7 @@ def diagnose(
         order = measure_order(events, max_events=order_events, seed=seed)
     with stage("splitting"):
         split, of_split = _split(log, splitter)
-    named = settings.get("behaviors", True) is not None
+    read_as_they_are = settings.get("behaviors", True) is None and settings["columns"]["behavior"] is not None
     return Diagnosis(
         name=log.manifest["name"],
         fingerprint=log.fingerprint,
@@ -116,7 +116,7 @@ def diagnose(
         split=split,
         findings=ranked(
             [
-                *shape_findings(shape, named_behaviors=named),
+                *shape_findings(shape, named_behaviors=not read_as_they_are),
                 *timeline_findings(timeline, events=events.n_events, now=now),
                 *rhythm_findings(rhythm, events=events.n_events, resolution=timeline.resolution),
                 *funnel_findings(funnel),

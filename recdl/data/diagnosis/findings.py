@@ -40,8 +40,10 @@ def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def percent(share: float) -> str:
-    """Write a share as a percentage: "12 %", "1.2 %", "0.03 %"; a tiny one never as nothing."""
+    """Write a share as a percentage: "12 %", "1.2 %", "0.03 %"; a tiny one never as none, nearly all never as all."""
     value = 100 * share
+    if 99.5 <= value < 100:
+        return f"{min(value, 99.9):.1f} %"
     if value == 0 or value >= 10:
         return f"{value:.0f} %"
     if value >= 1:

@@ -14,10 +14,11 @@ from recdl.data.prepared import REASONS
 CURVE_POINTS = 101
 SHORT_HISTORY = 3
 """Events that a history needs: one to learn from, one to stop by, one to test."""
-_DROP_ADVICE = {
+DROP_ADVICE = {
     "missing_user": "events of unknown users teach nothing about a person; if they have a session id, set "
     "data.columns.user to it",
     "missing_item": "check that data.columns.item is the right column",
+    "excluded": "data.exclude names them on purpose",
     "bad_timestamp": "check the rows; state data.time.format if they are times in another notation",
     "outside_period": "data.start and data.end are set on purpose or need changing",
     "behavior_not_kept": "data.filters.behaviors leaves them out; null keeps all",
@@ -27,6 +28,8 @@ _DROP_ADVICE = {
     "few_events": "data.filters.min_user_events and min_item_events drop them; figures then hold for active "
     "users only",
 }
+"""What to do about the rows that preparation dropped, by each of its reasons."""
+_ON_PURPOSE = ("excluded", "behavior_not_kept")
 _SUSPICIOUS = {"missing_user": 0.05, "missing_item": 0.01, "bad_timestamp": 0.01, "duplicate": 0.2}
 
 
@@ -180,7 +183,7 @@ def shape_findings(shape: Shape, *, named_behaviors: bool) -> Iterator[Finding]:
 def _drop_findings(shape: Shape) -> Iterator[Finding]:
     for reason, rows in shape.dropped.items():
         share = rows / shape.rows_read if shape.rows_read else 0.0
-        if not rows or reason in ("behavior_not_kept",):
+        if not rows or reason in _ON_PURPOSE:
             continue
         severity: Severity = "warning" if share > _SUSPICIOUS.get(reason, 2.0) else "notice"
         yield Finding(
@@ -188,7 +191,7 @@ def _drop_findings(shape: Shape) -> Iterator[Finding]:
             severity,
             f"{percent(share)} of the rows were dropped: {REASONS[reason]}",
             f"{rows:,} of {shape.rows_read:,} rows",
-            _sentence(_DROP_ADVICE[reason]),
+            _sentence(DROP_ADVICE[reason]),
             share,
         )
 

@@ -15,9 +15,17 @@ def test_findings_are_ranked_by_severity_and_then_by_weight() -> None:
 
 @pytest.mark.parametrize(
     ("share", "text"),
-    [(0, "0 %"), (1, "100 %"), (0.123, "12 %"), (0.0123, "1.2 %"), (0.0004, "0.04 %"), (1e-6, "under 0.01 %")],
+    [
+        (0, "0 %"),
+        (1, "100 %"),
+        (0.123, "12 %"),
+        (0.0123, "1.2 %"),
+        (0.0004, "0.04 %"),
+        (1e-6, "under 0.01 %"),
+        (0.9999, "99.9 %"),
+    ],
 )
-def test_a_share_is_never_written_as_nothing_unless_it_is(share: float, text: str) -> None:
+def test_a_share_is_never_written_as_nothing_or_all_unless_it_is(share: float, text: str) -> None:
     assert percent(share) == text
 
 

@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recdl.data.diagnosis.findings import Finding
-from recdl.data.diagnosis.shape import Shape, gini, lorenz_curve, measure_shape, shape_findings
+from recdl.data.diagnosis.shape import DROP_ADVICE, Shape, gini, lorenz_curve, measure_shape, shape_findings
 from recdl.data.interactions import Interactions
+from recdl.data.prepared import REASONS
 from tests.logs import log_of_events, log_of_items
 
 
@@ -67,6 +68,14 @@ def test_rows_that_were_dropped_are_told_by_reason_and_gravely_where_many() -> N
     assert told["dropped_duplicate"].severity == "warning"
     assert told["dropped_duplicate"].evidence == "54 of 100 rows"
     assert told["dropped_bad_timestamp"].severity == "notice"
+
+
+def test_every_reason_to_drop_a_row_has_its_advice() -> None:
+    assert set(DROP_ADVICE) == set(REASONS)
+
+
+def test_rows_left_out_on_purpose_are_no_finding() -> None:
+    assert not found(measured(log_of_items([[0, 1, 2]] * 2, n_items=3), excluded=40, behavior_not_kept=10))
 
 
 def test_behaviors_that_nobody_named_stand_in_no_order_of_a_funnel() -> None:
