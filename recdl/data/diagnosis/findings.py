@@ -40,7 +40,7 @@ def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def percent(share: float) -> str:
-    """Write a share as a percentage: "12 %", "1.2 %", "0.03 %"; a tiny one never as none, nearly all never as all."""
+    """Write a share as a percentage: "12 %", "1.2 %", "0.03 %"; never as nothing or all unless it is."""
     value = 100 * share
     if 99.5 <= value < 100:
         return f"{min(value, 99.9):.1f} %"
