@@ -145,7 +145,6 @@ def bot_findings(bots: Bots, *, events: int) -> Iterator[Finding]:
         "person",
         f"{percent(share)} of the events are theirs. Users by rule: {rules}",
         "suspects=PATH writes their ids to a file of your choice (nowhere else); leave them out of the log, or "
-        "their "
-        "habits are learned and measured as if they were people's.",
+        "their habits are learned and measured as if they were people's.",
         share,
     )

@@ -150,8 +150,7 @@ def funnel_findings(funnel: Funnel) -> Iterator[Finding]:
             f"Either {funnel.stages[first]} events are missing from the log, or the order of data.behaviors is "
             "not that "
             f"of the funnel. Where it is so by nature, split.target_behaviors=[{funnel.stages[last]}] asks for "
-            "what "
-            "histories say little about.",
+            "what histories say little about.",
             1 - preceded,
         )
     if funnel.repeat_rate > 0.3:
@@ -160,10 +159,8 @@ def funnel_findings(funnel: Funnel) -> Iterator[Finding]:
             "notice",
             f"{percent(funnel.repeat_rate)} of the events return to an item that the user had before",
             f"{funnel.distinct_pairs:,} distinct user-item pairs; {percent(funnel.same_as_last_rate or 0.0)} of "
-            "the "
-            "steps stay on the same item",
+            "the steps stay on the same item",
             "evaluation=full rewards recommending the known again, evaluation=unseen asks for the new only: "
-            "choose by "
-            "what the recommendations are for, and report which.",
+            "choose by what the recommendations are for, and report which.",
             funnel.repeat_rate,
         )

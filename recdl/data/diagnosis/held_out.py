@@ -48,8 +48,7 @@ def split_findings(report: Mapping[str, Any]) -> Iterator[Finding]:
             f"{percent(cold)} of the test targets are items that train has never seen",
             f"no model of interactions can find them: recall cannot exceed {percent(1 - cold)}",
             "They count as misses for every model alike. data.filters.min_item_events makes them fewer; so does "
-            "a later "
-            "cut (a smaller split.test_fraction).",
+            "a later cut (a smaller split.test_fraction).",
             cold,
         )
     strangers = float(test.get("cold_user_share", 0.0))
@@ -60,8 +59,7 @@ def split_findings(report: Mapping[str, Any]) -> Iterator[Finding]:
             f"{percent(strangers)} of the test queries are of users without a train event",
             f"{percent(float(test.get('no_history_share', 0.0)))} have no history at all",
             "Models that know users by their index (neumf, user factors) can only guess for them; item_knn and "
-            "lstm read "
-            "the history instead.",
+            "lstm read the history instead.",
             strangers,
         )
 

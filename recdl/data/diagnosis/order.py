@@ -165,8 +165,7 @@ def order_findings(order: Order) -> Iterator[Finding]:
             "the order of events carries no information that can be measured",
             evidence,
             "A model of sequences (lstm) has nothing here that item_knn, user_knn or neumf lack: start with "
-            "those. Check "
-            "data.columns.timestamp: it may hold the time of the export.",
+            "those. Check data.columns.timestamp: it may hold the time of the export.",
             1.0,
         )
     elif order.hit_rate < (1 + _LITTLE) * order.shuffled_hit_rate:

@@ -153,10 +153,9 @@ def rhythm_findings(rhythm: Rhythm, *, events: int, resolution: str) -> Iterator
             f"{percent(share)} of the events share their time with another event of their user",
             f"{rhythm.ties:,} events of {rhythm.tied_users:,} users; up to {rhythm.largest_tie:,} at one time",
             "Their order is unknown: preparation puts them in an order of its own (by behaviour and item), which "
-            "says "
-            "nothing. Prefer split=temporal and split.queries=per_user, which part no tie, to leave_last_out; "
-            "trust models "
-            "of sequences (lstm) only where they beat item_knn and user_knn clearly.",
+            "says nothing. Prefer split=temporal and split.queries=per_user, which part no tie, to "
+            "leave_last_out; trust models of sequences (lstm) only where they beat item_knn and user_knn "
+            "clearly.",
             share,
         )
     if resolution == "day" or not rhythm.gaps:

@@ -23,8 +23,7 @@ DROP_ADVICE = {
     "outside_period": "data.start and data.end are set on purpose or need changing",
     "behavior_not_kept": "data.filters.behaviors leaves them out; null keeps all",
     "duplicate": "rows alike in user, item, behaviour and time count once. Where the times are coarse, true "
-    "repeats go "
-    "with them: give finer times, if the source has them, as data.columns.timestamp",
+    "repeats go with them: give finer times, if the source has them, as data.columns.timestamp",
     "few_events": "data.filters.min_user_events and min_item_events drop them; figures then hold for active "
     "users only",
 }
@@ -146,8 +145,7 @@ def shape_findings(shape: Shape, *, named_behaviors: bool) -> Iterator[Finding]:
             f"{percent(shape.short_user_share)} of the users have fewer than {SHORT_HISTORY} events",
             f"median {shape.events_per_user[2]:,.0f} events a user, mean {shape.events / shape.users:.1f}",
             "Little can be learned of a user from one or two events. data.filters.min_user_events=3 leaves them "
-            "out "
-            "(and the figures then speak of the others only); else let popularity be the bar to beat.",
+            "out (and the figures then speak of the others only); else let popularity be the bar to beat.",
             shape.short_user_share,
         )
     if shape.single_item_share > 0.3:

@@ -157,15 +157,19 @@ def timeline_findings(timeline: Timeline, *, events: int, now: int) -> Iterator[
         events: Events of the log.
         now: Microseconds since 1970.
     """
-    inner = {"from": iso_text(timeline.first), "to": iso_text(timeline.last)}
-    evidence = f"times from {inner['from']} to {inner['to']}"
+    yield from _moment_findings(timeline, events=events, now=now)
+    yield from _span_findings(timeline)
+    yield from _precision_findings(timeline, events=events)
+
+
+def _moment_findings(timeline: Timeline, *, events: int, now: int) -> Iterator[Finding]:
     middle = (max(timeline.period_first, timeline.first) + min(timeline.period_last, timeline.last)) // 2
     if middle < _EARLIEST or timeline.period_first > now + DAY:
         yield Finding(
             "time_unit",
             "serious",
             "the times are " + ("before 1990" if middle < _EARLIEST else "in the future"),
-            evidence,
+            _extent(timeline),
             _unit_advice(middle, now),
             1.0,
         )
@@ -174,19 +178,21 @@ def timeline_findings(timeline: Timeline, *, events: int, now: int) -> Iterator[
             "future",
             "warning",
             "some times are in the future",
-            f"the last event is of {inner['to']}",
+            f"the last event is of {iso_text(timeline.last)}",
             "A temporal split puts these events into the test part. Set data.end, or correct data.time.timezone "
-            "and "
-            "data.time.format.",
+            "and data.time.format.",
             timeline.outside / events,
         )
+
+
+def _span_findings(timeline: Timeline) -> Iterator[Finding]:
     span = timeline.last - timeline.first
     if span == 0:
         yield Finding(
             "one_moment",
             "serious",
             "all events are of one moment",
-            f"all at {inner['from']}",
+            f"all at {iso_text(timeline.first)}",
             "There is no order to learn from and no moment to cut at. Set data.columns.timestamp to the column "
             "of times.",
             1.0,
@@ -196,7 +202,7 @@ def timeline_findings(timeline: Timeline, *, events: int, now: int) -> Iterator[
             "time_span",
             "serious",
             f"the whole log spans {duration(span / SECOND)}",
-            evidence,
+            _extent(timeline),
             "Unless it is so, the unit of the times is wrong: set data.time.format (s, ms, us).",
             1.0,
         )
@@ -205,11 +211,14 @@ def timeline_findings(timeline: Timeline, *, events: int, now: int) -> Iterator[
             "time_span",
             "serious",
             f"the log spans {duration(span / SECOND)}",
-            evidence,
+            _extent(timeline),
             "Unless it is so, times are in different units or notations: set data.time.format, data.start and "
             "data.end.",
             1.0,
         )
+
+
+def _precision_findings(timeline: Timeline, *, events: int) -> Iterator[Finding]:
     if timeline.outside:
         yield Finding(
             "outliers",
@@ -231,10 +240,14 @@ def timeline_findings(timeline: Timeline, *, events: int, now: int) -> Iterator[
             "times say the day only",
             f"all {events:,} events are at the same time of day",
             "The order within a day is unknown, and a repeat within it is dropped as a duplicate. Give finer "
-            "times if the "
-            "source has them. Sessions cannot be told; a temporal split cuts between days and is sound.",
+            "times if the source has them. Sessions cannot be told; a temporal split cuts between days and is "
+            "sound.",
             0.5,
         )
+
+
+def _extent(timeline: Timeline) -> str:
+    return f"times from {iso_text(timeline.first)} to {iso_text(timeline.last)}"
 
 
 def _unit_advice(middle: int, now: int) -> str:
@@ -243,7 +256,6 @@ def _unit_advice(middle: int, now: int) -> str:
             year = iso_text(int(middle * scale))[:4]
             return (
                 f"If they were {meaning} they would be of about {year}: the unit is wrong. Set data.time.format "
-                "(s, ms or "
-                "us: the unit of the numbers in the file)."
+                "(s, ms or us: the unit of the numbers in the file)."
             )
     return "Set data.columns.timestamp to the column of times and data.time.format to their notation."
