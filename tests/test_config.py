@@ -13,7 +13,7 @@ from recdl.errors import ConfigError
 from recdl.models.neighbors import ItemKNN
 from recdl.signatures import parameters
 
-SPLIT = "recdl.data.splits.TemporalSplit"
+SPLIT = "recdl.data.splits.temporal.TemporalSplit"
 NETWORK = {"_target_": "recdl.models.networks.neumf.NeuMF", "_partial_": True, "mlp_sizes": [8, 4]}
 NEUMF = {"_target_": "recdl.training.factorization.FactorizationRecommender", "network": NETWORK}
 _REQUIRED = {
@@ -131,9 +131,9 @@ def test_a_folder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
         "builtins.eval",
         "recdl.storage.shutil.rmtree",
         "recdl.data.splits.Path",
-        "recdl.data.splits.fingerprint",  # a function
-        "recdl.data.splits.Interactions",  # defined elsewhere
-        "recdl.data.splits._BLOCK",
+        "recdl.data.splits.parts.fingerprint",  # a function
+        "recdl.data.splits.parts.Interactions",  # defined elsewhere
+        "recdl.data.splits.report._BLOCK",
         "recdl.models.neighbors.ItemKNN",  # another group's
         "recdl.data.splitsX.TemporalSplit",
         "TemporalSplit",

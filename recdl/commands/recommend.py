@@ -15,6 +15,7 @@ from recdl.commands.ingredients import find_prepared
 from recdl.config import RecommendSettings, build_model
 from recdl.data.prepared import PreparedLog
 from recdl.data.queries import Queries
+from recdl.data.sessions import latest_sessions
 from recdl.errors import ConfigError, DataError
 from recdl.models import ranking
 from recdl.serving.bundle import Bundle, read_bundle
@@ -74,7 +75,11 @@ def _queries(settings: RecommendSettings, bundle: Bundle) -> tuple[Queries, npt.
         return read.queries, read.query_ids
     log = _log(settings, bundle)
     queries = known_user_queries(_users(settings), bundle.users, log.interactions)
-    return queries, bundle.users.ids(queries.users)
+    ids = bundle.users.ids(queries.users)
+    sessions = bundle.manifest["run"]["split"]["settings"].get("sessions")
+    if sessions is not None:  # the model knows sessions, and none by its user
+        queries = latest_sessions(log.interactions, queries.users, sessions)
+    return queries, ids
 
 
 def _log(settings: RecommendSettings, bundle: Bundle) -> PreparedLog:

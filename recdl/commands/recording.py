@@ -19,6 +19,8 @@ def record_evaluations(
 ) -> dict[str, float]:
     """Evaluate on validation and on test, write both, and return the seconds each took, by metric name."""
     writer.write_split_report(split.report)
+    for warning in split.report["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
     allowed = candidates(split.train)
     seconds = {}
     for part, query_set in (("validation", split.validation), ("test", split.test)):

@@ -99,13 +99,17 @@ class QuerySet:
         queries: n queries.
         target_offsets: (n + 1,) int64; the answers to query `q` are at `target_offsets[q]` to `[q + 1]`.
         target_items: flat int32 item indices; at least one a query, none twice in a query, rising within a query.
+        clusters: (n,) int32, who stands behind each query, where that is not `queries.users`: the user of a
+            session. Queries of one value >= 0 are not independent, and intervals say so.
     """
 
     queries: Queries
     target_offsets: npt.NDArray[np.int64]
     target_items: npt.NDArray[np.int32]
+    clusters: npt.NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
+        assert self.clusters is None or len(self.clusters) == len(self.queries), "one cluster a query"
         assert len(self.target_offsets) == len(self.queries) + 1, "one range of targets a query"
         assert self.target_offsets[0] == 0 and self.target_offsets[-1] == len(self.target_items), (
             "offsets must span the targets"
@@ -119,6 +123,11 @@ class QuerySet:
         return len(self.queries)
 
     @property
+    def people(self) -> npt.NDArray[np.int32]:
+        """(n,) int32, by what intervals are clustered; each -1 is someone of their own."""
+        return self.queries.users if self.clusters is None else self.clusters
+
+    @property
     def target_counts(self) -> npt.NDArray[np.int64]:
         """(n,) int64, targets of each query, at least 1."""
         return np.diff(self.target_offsets)
@@ -128,4 +137,6 @@ class QuerySet:
         starts, ends = self.target_offsets[rows], self.target_offsets[rows + 1]
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(ends - starts, out=offsets[1:])
-        return QuerySet(self.queries[rows], offsets, self.target_items[ragged_positions(starts, ends)])
+        clusters = None if self.clusters is None else self.clusters[rows]
+        items = self.target_items[ragged_positions(starts, ends)]
+        return QuerySet(self.queries[rows], offsets, items, clusters)

@@ -25,7 +25,8 @@ class Evaluation:
             history is excluded, "masked_targets", the share that could not be recommended for standing in the
             history of their query. Both kinds count as misses.
         intervals: Percentile bootstrap interval of each mean over queries, users resampled.
-        per_query: A row a query: `query` (row of the query set, int64), `user` (user index, -1 unknown, int32),
+        per_query: A row a query: `query` (row of the query set, int64), `user` (user index, of a session its
+            user's, -1 unknown, int32),
             `n_targets`, `history_length` (events, int64), then a float64 column a metric and cutoff.
         lists: (n_queries, largest cutoff) int32 item indices, best first, -1 where the candidates run out.
     """
@@ -93,7 +94,7 @@ def _intervals(
         return {}
     ends = bootstrap_intervals(
         np.column_stack(list(values.values())),
-        query_set.queries.users,
+        query_set.people,
         seed=seed,
         n_bootstrap=protocol.n_bootstrap,
         confidence=protocol.confidence,
@@ -113,7 +114,7 @@ def _shares(ranking: Ranking, task: RankingTask) -> dict[str, float]:
 def _per_query(values: dict[str, npt.NDArray[np.float64]], query_set: QuerySet) -> pd.DataFrame:
     columns = {
         "query": np.arange(len(query_set), dtype=np.int64),
-        "user": query_set.queries.users,
+        "user": query_set.people,
         "n_targets": query_set.target_counts,
         "history_length": query_set.queries.lengths,
     }

@@ -9,10 +9,18 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from recdl.data import splits
 from recdl.data.interactions import Interactions
 from recdl.data.queries import QuerySet
-from recdl.data.splits import LeaveLastOut, Split, Splitter, TemporalSplit
+from recdl.data.splits import (
+    LeaveLastOut,
+    NewUsersSplit,
+    RandomSplit,
+    RollingSplit,
+    Split,
+    Splitter,
+    TemporalSplit,
+    report,
+)
 from recdl.errors import ConfigError, DataError
 from tests.logs import Event, log_of_events, log_of_items
 
@@ -34,6 +42,19 @@ TEMPORAL = st.builds(
     target_behaviors=TARGETS,
     queries=st.sampled_from(["per_user", "per_event"]),
 )
+
+ROLLING = st.builds(
+    RollingSplit,
+    fold=st.integers(0, 1),
+    n_folds=st.just(2),
+    window=st.floats(0.05, 0.3),
+    target_behaviors=TARGETS,
+    queries=st.sampled_from(["per_user", "per_event"]),
+)
+NEW_USERS = st.builds(NewUsersSplit, st.floats(0.1, 0.5), st.floats(0.1, 0.5), target_behaviors=TARGETS)
+SESSIONS = st.builds(TemporalSplit, st.floats(0.1, 0.5), st.floats(0.1, 0.5), sessions=st.just("0.000001s"))
+AT_RANDOM = st.builds(RandomSplit, st.floats(0.1, 0.5), st.floats(0.1, 0.5), target_behaviors=TARGETS)
+ANY = TEMPORAL | ROLLING | NEW_USERS | SESSIONS | AT_RANDOM | st.builds(LeaveLastOut, TARGETS, st.integers(1, 2))
 
 
 def log_of(events: list[Event]) -> Interactions:
@@ -185,7 +206,7 @@ def test_every_event_is_in_exactly_one_part(events: list[Event], splitter: Split
         assert (split.train.timestamps[kept] == log.timestamps[start:end]).all()
 
 
-@given(EVENTS, TEMPORAL | st.builds(LeaveLastOut, TARGETS), st.randoms(use_true_random=False))
+@given(EVENTS, ANY, st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_changes_nothing(events: list[Event], splitter: Splitter, random: Any) -> None:
     split = cut_or_discard(splitter, log_of(events))
     random.shuffle(events)
@@ -218,13 +239,13 @@ def test_leave_last_out_equals_a_brute_force_twin(
         assert list(zip(users, histories(query_set), targets(query_set), strict=True)) == expected
 
 
-@given(EVENTS, TEMPORAL | st.builds(LeaveLastOut, TARGETS), st.integers(1, 5))
+@given(EVENTS, ANY, st.integers(1, 5))
 def test_the_report_counts_cold_targets_and_repeats_like_a_brute_force_twin(
     events: list[Event], splitter: Splitter, block: int
 ) -> None:
     log = log_of(events)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(splits, "_BLOCK", block)
+        patch.setattr(report, "_BLOCK", block)
         split = cut_or_discard(splitter, log)
     known = set(split.train.items.tolist())
     for name, query_set in (("validation", split.validation), ("test", split.test)):
