@@ -52,8 +52,8 @@ def cut_at(times: Times, *, part: str, fraction: float, since: str | None) -> in
         times: Of the events (or beginnings) to cut, in microseconds since 1970, in any order.
         part: What is cut off, "test" or "validation", for messages.
         fraction: About the share of `times` at the moment or later; the closer of the two moments around it.
-        since: In its place, an ISO date or time (UTC unless it says otherwise), or a duration back from the last of
-            `times`.
+        since: In its place, an ISO date or time (UTC unless it says otherwise), or a duration back from the
+            last of `times`.
 
     Raises:
         DataError: If nothing would be left before the moment, or nothing at it or later.
@@ -68,8 +68,8 @@ def cut_at(times: Times, *, part: str, fraction: float, since: str | None) -> in
     cut = last - duration(since, name=name) if is_duration else _date(since, name=name)
     if not first < cut <= last:
         raise DataError(
-            f"{name}={since} is {iso(cut)}, and what is to be cut runs from {iso(first)} to {iso(last)}: one of the"
-            " two parts would be empty; choose a moment within"
+            f"{name}={since} is {iso(cut)}, and what is to be cut runs from {iso(first)} to {iso(last)}: one of"
+            " the two parts would be empty; choose a moment within"
         )
     return cut
 

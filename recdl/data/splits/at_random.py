@@ -69,8 +69,9 @@ class RandomSplit:
         n_validation = round(self.validation_fraction * (len(positions) - n_test))
         if not (n_test and n_validation):
             raise DataError(
-                f"there are {len(positions)} events of {named(self.target_behaviors)}, of which {n_test} would be in"
-                f" test and {n_validation} in validation; raise split.test_fraction or split.validation_fraction"
+                f"there are {len(positions)} events of {named(self.target_behaviors)}, of which {n_test} would be"
+                f" in test and {n_validation} in validation; raise split.test_fraction or"
+                " split.validation_fraction"
             )
         drawn = np.random.default_rng(self.seed).permutation(positions)
         held = {"test": drawn[:n_test], "validation": drawn[n_test : n_test + n_validation]}
@@ -96,7 +97,7 @@ class RandomSplit:
 
 
 def _ask(log: Interactions, known: Interactions, held: Positions) -> QuerySet:
-    """Ask, with all that is `known` of a user, for the distinct items it has at the positions `held` of the log."""
+    """Ask, with all that is `known` of a user, for the distinct items at the positions `held` of the log."""
     pairs = np.unique(users_at(log, held) * log.n_items + log.items[held])
     users, firsts = np.unique(pairs // log.n_items, return_index=True)
     offsets = np.append(firsts, len(pairs)).astype(np.int64)

@@ -26,10 +26,10 @@ from recdl.errors import ConfigError, DataError
 class LeaveLastOut:
     """Hold out the last n target events of each user for test, and the n before them for validation.
 
-    Train is what precedes the first validation target; a query, one a user, has for history what precedes its first
-    target, in the order of the log, and asks for the distinct items of its n targets. A user without 2 n target
-    events, or with nothing before them, goes wholly to train. Train holds events that are later than other users'
-    targets: the report says how many.
+    Train is what precedes the first validation target; a query, one a user, has for history what precedes its
+    first target, in the order of the log, and asks for the distinct items of its n targets. A user without 2 n
+    target events, or with nothing before them, goes wholly to train. Train holds events that are later than
+    other users' targets: the report says how many.
 
     Attributes:
         target_behaviors: Behaviours that are to be predicted; all when None.
@@ -64,8 +64,8 @@ class LeaveLastOut:
             few = "two" if self.n == 1 else str(2 * self.n)
             whose = "user" if self.sessions is None else "session"
             raise DataError(
-                f"no {whose} has {few} events of {named(self.target_behaviors)} and an event before them, so nothing"
-                " can be left out; change split.target_behaviors or split.n, or use split=temporal"
+                f"no {whose} has {few} events of {named(self.target_behaviors)} and an event before them, so"
+                " nothing can be left out; change split.target_behaviors or split.n, or use split=temporal"
             )
         edges = [log.offsets[1:].copy() for _ in range(3)]
         for edge, last in zip(edges[:2], (2 * self.n, self.n), strict=True):

@@ -32,8 +32,8 @@ class NewUsersSplit:
 
     Each is asked about before every target event that has something strictly earlier, with all of that as history:
     from its own beginning on. Train and validation stop at the moments too: what users of train do after the
-    validation cut, and those of validation after the test cut, is left out (and counted), so that nothing is learned
-    from what is later than a test query. Sessions are short, and few span a cut.
+    validation cut, and those of validation after the test cut, is left out (and counted), so that nothing is
+    learned from what is later than a test query. Sessions are short, and few span a cut.
 
     Attributes:
         test_fraction: About this share of the users begins at the test cut or later, by its first event.

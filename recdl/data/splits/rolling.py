@@ -76,9 +76,10 @@ class RollingSplit:
         moments = [self._edge(times, self.n_folds + 1 - self.fold - window) for window in range(3)]
         if not times.min(initial=moments[0]) < moments[0] < moments[1] < moments[2]:
             raise DataError(
-                f"split.window={self.window}: the validation and test windows of fold {self.fold} of {self.n_folds}"
-                f" would begin at {iso(moments[0])} and {iso(moments[1])}, in a log from {iso(int(times.min()))}"
-                f" to {iso(int(times.max()))}: something would be empty; choose other windows, or fewer folds"
+                f"split.window={self.window}: the validation and test windows of fold {self.fold} of"
+                f" {self.n_folds} would begin at {iso(moments[0])} and {iso(moments[1])}, in a log from"
+                f" {iso(int(times.min()))} to {iso(int(times.max()))}: something would be"
+                " empty; choose other windows, or fewer folds"
             )
         edges = [first_at(log, moment) for moment in moments]
         parts = {}
