@@ -1,0 +1,90 @@
+"""How loops are compiled and shared among threads.
+
+Numba compiles a loop when it is first called, some seconds for a model's, and keeps the machine code in `__pycache__`
+beside the source or, where that cannot be written to, in the user's cache. Compiled loops release the interpreter's
+lock; plain Python threads then run them, so that no second pool of threads has to get on with torch's.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar, cast
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_array
+
+_Loop = TypeVar("_Loop", bound=Callable[..., Any])
+
+_TASKS_A_THREAD = 8
+
+
+def compiled(loop: _Loop) -> _Loop:
+    """Compile `loop` when it is first called; it is to be called with arrays alone, and from any thread."""
+    return cast(_Loop, numba.njit(nogil=True, cache=True, error_model="numpy")(loop))
+
+
+def compiled_fast(loop: _Loop) -> _Loop:
+    """As `compiled`, but sums may be taken in another order, several elements at a time; the same on every call."""
+    allowed = {"reassoc", "contract", "nsz", "arcp"}  # but NaN and infinity stay what they are
+    return cast(_Loop, numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=allowed)(loop))
+
+
+class Rows(NamedTuple):
+    """The parts of a CSR matrix.
+
+    Attributes:
+        offsets: (n_rows + 1,) int64.
+        indices: Flat int32 columns.
+        values: Flat float32, aligned with `indices`, all above 0; or empty, where all are 1.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int32]
+    values: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, matrix: "csr_array[Any, tuple[int, int]]", *, drop_ones: bool = False) -> "Rows":
+        """Return the parts of `matrix`, its values left out if that is asked for and all are 1."""
+        values = matrix.data
+        if drop_ones and (values == 1).all():
+            values = np.empty(0, np.float32)
+        # Writable and of one type each, since a loop is compiled once for each combination of types.
+        return cls(
+            np.require(matrix.indptr, np.int64, ["C", "W"]),
+            np.require(matrix.indices, np.int32, ["C", "W"]),
+            np.require(values, np.float32, ["C", "W"]),
+        )
+
+
+def thread_count() -> int:
+    """Return how many threads to use: OMP_NUM_THREADS where it is set, else one for each core of this process."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_threads(loop: Callable[[int, int], object], work: npt.NDArray[np.floating[Any]]) -> None:
+    """Call `loop(start, end)` for ranges of rows that together are all of them.
+
+    Args:
+        loop: Calls a compiled loop that writes to the rows of its range alone.
+        work: (n_rows,) what each row costs, in any unit.
+    """
+    n_rows, n_threads = len(work), thread_count()
+    if not n_rows:
+        return
+    n_tasks = n_threads * _TASKS_A_THREAD if n_threads > 1 else 1
+    # No row is free: each gets some of the mean on top.
+    total = np.cumsum(work + work.mean() / 16 + 1e-9)
+    inner = np.searchsorted(total, total[-1] * np.arange(1, n_tasks) / n_tasks)
+    bounds = np.unique(np.concatenate([[0], inner, [n_rows]]))
+    ranges = [(int(start), int(end)) for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    if len(ranges) == 1:
+        loop(0, n_rows)
+        return
+    with ThreadPoolExecutor(n_threads) as pool:
+        for done in [pool.submit(loop, start, end) for start, end in ranges]:
+            done.result()

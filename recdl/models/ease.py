@@ -1,0 +1,207 @@
+"""EASE: the linear map from a history to scores that reconstructs histories best, in closed form."""
+
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import lapack
+from scipy.sparse import csr_array
+
+from recdl.data.interactions import Interactions
+from recdl.data.matrix import Sparse
+from recdl.data.queries import Queries
+from recdl.errors import ConfigError, DataError, RecordError
+from recdl.models.cholesky import solve_in_place
+from recdl.models.compiled import Rows, compiled, in_threads
+from recdl.models.matrix_state import restored_matrix
+from recdl.models.memory import free_memory
+from recdl.models.nearest import Terms, gram_triangle, mirror, multiply, multiply_dense, nearest
+from recdl.models.protocol import RankingTask, State
+from recdl.models.similarity import row_sums
+from recdl.models.weights import EventWeights, Weighing
+
+_PLAIN = EventWeights()
+
+Square = npt.NDArray[np.float32]
+
+
+class EASE:
+    """Score an item by a linear combination of the items of the history, other than itself.
+
+    The coefficients B minimise |X - X B|^2 + l2 |B|^2 with a diagonal of 0: with P = (X'X + l2)^-1, they are
+    -P_ij / P_jj (Steck, 2019, "Embarrassingly shallow autoencoders for sparse data"). P takes 4 n_items^2 bytes and
+    time that grows with n_items^3. Where that is too much, `max_neighbors` lets each item draw on the most similar
+    ones alone, and takes those of them that are not among each other's most similar for unrelated (Steck, 2019,
+    "Markov random fields for collaborative filtering").
+    """
+
+    coefficients_: "Square | Sparse"
+    """(n_items, n_items) float32; row j holds what an item j of the history adds to the scores."""
+
+    weighing_: Weighing
+    """How the events of a history weigh."""
+
+    def __init__(
+        self,
+        *,
+        l2: float = 300.0,
+        max_neighbors: int | None = None,
+        train_weights: EventWeights = _PLAIN,
+        history_weights: EventWeights = _PLAIN,
+    ) -> None:
+        """Set the regularisation.
+
+        Args:
+            l2: Regularisation.
+            max_neighbors: Items that each item's score is made of; None for all of them, exactly.
+            train_weights: How the log's events weigh.
+            history_weights: How the events of a history weigh when it is scored.
+
+        Raises:
+            ConfigError: If `l2` is not above 0 or `max_neighbors` below 1.
+        """
+        if not 0 < l2 < np.inf:
+            raise ConfigError(f"model.l2 must be above 0, and finite, but is {l2}")
+        if max_neighbors is not None and max_neighbors < 1:
+            raise ConfigError(f"model.max_neighbors must be at least 1, or null for all, but is {max_neighbors}")
+        self.l2 = l2
+        self.max_neighbors = max_neighbors
+        self.train_weights = train_weights
+        self.history_weights = history_weights
+
+    def fit(self, train: Interactions, validation: RankingTask | None = None) -> Self:
+        """Find the coefficients.
+
+        Raises:
+            DataError: If the log holds no event that weighs anything or lacks a behaviour that is given a weight, if
+                the memory would not suffice, or if the regularisation does not for arithmetic in float32.
+        """
+        self.weighing_ = Weighing.of(self.history_weights, train)
+        if self.max_neighbors is None:
+            _check_memory(train.n_items)
+        users = Weighing.of(self.train_weights, train).log_matrix(train)
+        if self.max_neighbors is None:
+            self.coefficients_ = _exact(users, self.l2)
+        else:
+            self.coefficients_ = _approximate(users, self.l2, self.max_neighbors)
+        return self
+
+    def score(self, queries: Queries) -> npt.NDArray[np.float32]:
+        """Return (n_queries, n_items) float32.
+
+        Raises:
+            DataError: If a history holds an item outside the catalogue.
+        """
+        histories = self.weighing_.history_matrix(queries, self.coefficients_.shape[1])
+        if isinstance(self.coefficients_, np.ndarray):
+            return multiply_dense(histories, self.coefficients_)
+        return multiply(histories, self.coefficients_)
+
+    def get_state(self) -> State:
+        """Return `coefficients`, square or, with `offsets` and `indices`, sparse; and `behavior_weights`."""
+        matrix = self.coefficients_
+        if isinstance(matrix, np.ndarray):
+            parts = {"coefficients": matrix}
+        else:
+            parts = {"offsets": matrix.indptr, "indices": matrix.indices, "coefficients": matrix.data}
+        return {**parts, "behavior_weights": self.weighing_.by_behavior}
+
+    def set_state(self, state: State) -> Self:
+        """Take over the coefficients another model found.
+
+        Raises:
+            RecordError: If an array is missing or of the wrong shape.
+        """
+        matrix = state.get("coefficients")
+        if self.max_neighbors is not None:
+            self.coefficients_ = restored_matrix(state, "coefficients")
+        elif matrix is None or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise RecordError("the state of the model needs a square array 'coefficients'; export the run again")
+        else:
+            self.coefficients_ = np.require(matrix, np.float32, ["C", "W"])
+        self.weighing_ = Weighing.restored(self.history_weights, state)
+        return self
+
+
+def _check_memory(n_items: int) -> None:
+    needed, free = 4 * n_items**2, free_memory()
+    if free is not None and needed > free:
+        raise DataError(
+            f"EASE over {n_items:,} items needs {needed / 2**30:,.1f} GiB of memory, but {free / 2**30:,.1f} GiB are"
+            " free; set model.max_neighbors (to 200, say) for an approximation, or keep fewer items"
+        )
+
+
+def _exact(users: Sparse, l2: float) -> Square:
+    """Return (n_items, n_items) float32 coefficients, computed in place of the only square array there is."""
+    square = gram_triangle(users)
+    diagonal = np.einsum("ii->i", square)
+    diagonal += np.float32(l2)
+    # LAPACK counts by column: what is the upper triangle here is the lower one there.
+    factor, failed = lapack.spotrf(square.T, lower=1, clean=0, overwrite_a=1)
+    if not failed:
+        factor, failed = lapack.spotri(factor, lower=1, overwrite_c=1)
+    if failed:
+        raise DataError(f"model.l2={l2} is too small for items this alike (in float32); raise it")
+    inverse: Square = np.ascontiguousarray(factor.T)
+    mirror(inverse)
+    inverse /= -inverse.diagonal().copy()
+    np.fill_diagonal(inverse, 0)
+    return inverse
+
+
+def _approximate(users: Sparse, l2: float, max_neighbors: int) -> Sparse:
+    """Return (n_items, n_items) float32 coefficients, at most `max_neighbors` a column."""
+    n_items = users.shape[1]
+    squares = row_sums(users.T.tocsr(), power=2)
+    nothing = np.empty(0)
+    terms = Terms(nothing, nothing, np.sqrt(squares))
+    items = np.arange(n_items)
+    neighbors = nearest(users.T.tocsr(), users, terms, terms, left_out=items, k=max_neighbors)
+    rows = items.repeat(np.diff(neighbors.indptr))
+    products = neighbors.data * np.sqrt(squares[rows] * squares[neighbors.indices])
+    supports = Rows.of(csr_array((products, neighbors.indices, neighbors.indptr), shape=neighbors.shape))
+    diagonal = (squares + l2).astype(np.float32)
+    coefficients = np.empty(len(products), np.float32)
+    work = np.diff(neighbors.indptr).astype(np.float64) ** 3
+    in_threads(lambda start, end: _regress_rows(start, end, supports, diagonal, coefficients), work)
+    by_candidate = csr_array((coefficients, neighbors.indices, neighbors.indptr), shape=neighbors.shape)
+    return by_candidate.T.tocsr()
+
+
+@compiled
+def _regress_rows(
+    start: int,
+    end: int,
+    supports: Rows,
+    diagonal: npt.NDArray[np.float32],
+    coefficients: npt.NDArray[np.float32],
+) -> None:
+    """Regress each item of the rows on the items of its support.
+
+    Args:
+        start: First row ...
+        end: ... and the one after the last.
+        supports: (n_items, n_items): the similar items of each, with the product of the two columns.
+        diagonal: (n_items,) each column's product with itself, regularisation included.
+        coefficients: Flat, aligned with `supports.values`; the result.
+    """
+    places = np.full(len(diagonal), -1, np.int32)
+    for item in range(start, end):
+        first, last = supports.offsets[item], supports.offsets[item + 1]
+        support = supports.indices[first:last]
+        matrix = np.zeros((len(support), len(support)), np.float32)
+        for place in range(len(support)):
+            places[support[place]] = place
+            matrix[place, place] = diagonal[support[place]]
+        for place in range(len(support)):
+            for x in range(supports.offsets[support[place]], supports.offsets[support[place] + 1]):
+                other = places[supports.indices[x]]
+                if other >= 0:
+                    matrix[place, other] = supports.values[x]
+                    matrix[other, place] = supports.values[x]
+        solution = coefficients[first:last]
+        solution[:] = supports.values[first:last]
+        solve_in_place(matrix, solution)
+        for other in support:
+            places[other] = -1
