@@ -1,9 +1,11 @@
 """Nearest neighbours among items or among users."""
 
+from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 from recdl.data.interactions import Interactions
 from recdl.data.matrix import Sparse
@@ -120,12 +122,37 @@ class ItemKNN:
         return self
 
 
+@dataclass(frozen=True)
+class Votes:
+    """What a neighbour's similarity is worth to the items it touched.
+
+    Attributes:
+        amplification: Exponent of the similarities, above 1 to favour the nearest (Breese et al., 1998, "Empirical
+            analysis of predictive algorithms for collaborative filtering").
+        popularity_exponent: An item's votes are divided by its users to this power.
+    """
+
+    amplification: float = 1.0
+    popularity_exponent: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.amplification < np.inf:
+            raise ConfigError(f"amplification must be above 0, and finite, but is {self.amplification}")
+        if not 0 <= self.popularity_exponent < np.inf:
+            raise ConfigError(
+                f"popularity_exponent must be 0 or more, and finite, but is {self.popularity_exponent}"
+            )
+
+
+_PLAIN_VOTES = Votes()
+
+
 class UserKNN:
     """Score an item by the similarity of those who touched it.
 
     The neighbours of a query are the `k` train users whose rows are most similar to its history, the querying user
     left out; a score is the sum of the similarities of the neighbours who touched the item, times the weight of the
-    item with them (Herlocker et al., 1999, "An algorithmic framework for performing collaborative filtering"). An
+    item with them, as `votes` has it (Herlocker et al., 1999, "An algorithmic framework for performing collaborative filtering"). An
     empty history has no neighbours.
     """
 
@@ -143,6 +170,7 @@ class UserKNN:
         shrinkage: float = 0.0,
         alpha: float = 0.5,
         weighting: Weighting = _UNWEIGHTED,
+        votes: Votes = _PLAIN_VOTES,
         train_weights: EventWeights = _PLAIN,
         history_weights: EventWeights = _PLAIN,
     ) -> None:
@@ -154,6 +182,7 @@ class UserKNN:
             shrinkage: Added to the denominator, so that a chance meeting makes no close neighbours.
             alpha: The exponent of the history in the denominator.
             weighting: Of the entries before users are compared, users being the documents and items the terms.
+            votes: What the neighbours' similarities are worth.
             train_weights: How the log's events weigh.
             history_weights: How the events of a history weigh.
 
@@ -164,6 +193,7 @@ class UserKNN:
         self.k = k
         self.similarity = Similarity(similarity, shrinkage, alpha)
         self.weighting = weighting
+        self.votes = votes
         self.train_weights = train_weights
         self.history_weights = history_weights
 
@@ -179,6 +209,9 @@ class UserKNN:
     def _keep(self, train: Sparse) -> Self:
         self.train_ = train
         self._corpus, rows = Corpus.of(train, self.weighting)
+        discounts = np.maximum(self._corpus.row_counts, 1) ** -self.votes.popularity_exponent
+        weights = (train.data * discounts[train.indices]).astype(np.float32)
+        self._votes = csr_array((weights, train.indices, train.indptr), shape=train.shape)
         self._others = rows.T.tocsr()
         self._other_terms = self.similarity.terms(rows, self._corpus, exponent=1 - self.similarity.alpha)
         return self
@@ -202,7 +235,9 @@ class UserKNN:
         Raises:
             DataError: If a history holds an item outside the catalogue.
         """
-        return multiply(self.similarities(queries), self.train_)
+        neighbors = self.similarities(queries)
+        neighbors.data **= self.votes.amplification
+        return multiply(neighbors, self._votes)
 
     def get_state(self) -> State:
         """Return the train matrix (`offsets`, `indices`, `weights`), `n_items` (one number), `behavior_weights`."""

@@ -1,6 +1,6 @@
 """Random walks of three steps: from the user to an item, to another user of it, to an item of theirs."""
 
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,8 @@ class RP3Beta:
     A step's probability is the share of the edge's weight among those of its node, to the power of `alpha`; a
     candidate's score is divided by its popularity to the power of `beta` (Paudel et al., 2016, "Updatable, accurate,
     diverse, and scalable recommendations for interactive applications"). With `beta` 0 this is P3alpha (Cooper et
-    al., 2014, "Random walks in recommender systems"). Unlike there, only the `k` best candidates of each item of the
-    history are kept, and the walk never returns to it.
+    al., 2014, "Random walks in recommender systems"). Unlike there, only the `k` best are kept of each item, and a
+    walk never ends where it began.
     """
 
     transitions_: Sparse
@@ -42,6 +42,7 @@ class RP3Beta:
         alpha: float = 1.0,
         beta: float = 0.5,
         normalize: bool = False,
+        neighbors_of: Literal["history", "candidate"] = "history",
         train_weights: EventWeights = _PLAIN,
         history_weights: EventWeights = _PLAIN,
     ) -> None:
@@ -52,6 +53,8 @@ class RP3Beta:
             alpha: Exponent of each step's probability.
             beta: Exponent of the popularity that a score is divided by.
             normalize: Whether what an item of the history adds sums to 1 over the candidates kept.
+            neighbors_of: Whose k best count: the candidates that each item of the history leads to, or the items
+                that each candidate is reached from.
             train_weights: How the log's events weigh.
             history_weights: How the events of a history weigh when it is scored.
 
@@ -67,6 +70,7 @@ class RP3Beta:
         self.alpha = alpha
         self.beta = beta
         self.normalize = normalize
+        self.neighbors_of = neighbors_of
         self.train_weights = train_weights
         self.history_weights = history_weights
 
@@ -80,15 +84,16 @@ class RP3Beta:
         users = Weighing.of(self.train_weights, train).log_matrix(train)
         items = users.T.tocsr()
         popularity = row_sums(items)
+        to_users, to_items = self._steps(items), self._steps(users)
         nothing = np.empty(0)
-        found = nearest(
-            self._steps(items),
-            self._steps(users),
-            Terms(nothing, nothing, np.ones(train.n_items)),
-            Terms(nothing, nothing, popularity**self.beta),
-            left_out=np.arange(train.n_items),
-            k=self.k,
-        )
+        same = Terms(nothing, nothing, np.ones(train.n_items))
+        held_back = Terms(nothing, nothing, popularity**self.beta)
+        itself = np.arange(train.n_items)
+        if self.neighbors_of == "history":
+            found = nearest(to_users, to_items, same, held_back, left_out=itself, k=self.k)
+        else:
+            reached, started = to_items.T.tocsr(), to_users.T.tocsr()
+            found = nearest(reached, started, held_back, same, left_out=itself, k=self.k).T.tocsr()
         if self.normalize:
             found.data /= row_sums(found).astype(np.float32).repeat(np.diff(found.indptr))
         self.transitions_ = found

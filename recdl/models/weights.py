@@ -10,7 +10,8 @@ from scipy.sparse import csr_array
 from recdl.data.interactions import Interactions
 from recdl.data.matrix import Sparse, history_matrix, user_item_matrix
 from recdl.data.queries import Queries, ragged_positions
-from recdl.errors import ConfigError, DataError, RecordError
+from recdl.errors import ConfigError, DataError
+from recdl.models.matrix_state import flat
 from recdl.models.protocol import State
 
 _MICROSECONDS_A_DAY = 86_400 * 10**6
@@ -87,10 +88,7 @@ class Weighing:
         Raises:
             RecordError: If `behavior_weights` is missing or not flat.
         """
-        weights = state.get("behavior_weights")
-        if weights is None or weights.ndim != 1:
-            raise RecordError("the state needs a flat array 'behavior_weights'; export the run again")
-        return cls(rule, weights.astype(np.float64))
+        return cls(rule, flat(state, "behavior_weights").astype(np.float64))
 
     def log_matrix(self, log: Interactions) -> Sparse:
         """Return (n_users, n_items) float32: the weight of each pair, without those that weigh nothing.
