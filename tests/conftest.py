@@ -6,11 +6,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries, QuerySet
 from recdl.models.protocol import RankingTask
 from tests.logs import log_of_items
+
+# The first example of a test may have to wait until a loop is compiled.
+settings.register_profile("recdl", deadline=None)
+settings.load_profile("recdl")
 
 N_USERS, GROUP, N_SEEN = 40, 8, 5
 

@@ -38,8 +38,8 @@ class ALS:
     epoch all users, then all items, take conjugate gradient steps from where they are (Takacs et al., 2011,
     "Applications of the conjugate gradient method for implicit feedback collaborative filtering").
 
-    Queries are folded in: the embedding is solved for exactly from the history, for known users as for visitors; an
-    empty history scores 0 everywhere, and so does an item without events.
+    Queries are folded in: the embedding is solved for exactly from the history, for known users as for visitors.
+    An empty history scores 0 everywhere, and so does an item without events.
     """
 
     items_: Embeddings
@@ -53,8 +53,8 @@ class ALS:
         *,
         embedding_size: int = 64,
         n_epochs: int = 16,
-        l2: float = 0.003,
-        unobserved_weight: float = 0.1,
+        l2: float = 0.01,
+        unobserved_weight: float = 0.3,
         frequency_exponent: float = 1.0,
         weights: EventWeights = _PLAIN,
         seed: int = 0,
@@ -158,8 +158,8 @@ class ALS:
         items = state.get("items")
         if items is None or items.ndim != 2 or items.shape[1] != self.embedding_size:
             raise RecordError(
-                f"the state of the model needs an array 'items' of (n_items, {self.embedding_size}); export the run"
-                " again"
+                f"the state of the model needs an array 'items' of (n_items, {self.embedding_size}); export the"
+                " run again"
             )
         self.items_ = np.require(items, np.float32, ["C", "W"])
         self.weighing_ = Weighing.restored(self.weights, state)
@@ -168,7 +168,7 @@ class ALS:
 
 @compiled_fast
 def _add_outer(
-    first: int, last: int, rows: Rows, fixed: Embeddings, wanted: float, x: Embeddings, out: Embeddings
+    first: int, last: int, rows: Rows, fixed: Embeddings, wanted: np.float32, x: Embeddings, out: Embeddings
 ) -> None:
     """Add to `out` the sum over the entries of w (wanted - <f, x>) f; four at a time, which is twice as fast."""
     size = len(x)
@@ -219,7 +219,11 @@ def _step_rows(
 ) -> None:
     """Take conjugate gradient steps from the embeddings of the rows, in place; a row without entries becomes 0."""
     size = fixed.shape[1]
-    applied, residual, direction = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32)
+    applied, residual, direction = (
+        np.empty(size, np.float32),
+        np.empty(size, np.float32),
+        np.empty(size, np.float32),
+    )
     for row in range(start, end):
         x, first, last = embeddings[row], rows.offsets[row], rows.offsets[row + 1]
         if first == last:

@@ -10,7 +10,7 @@ from recdl.models.compiled import compiled_fast
 def solve_in_place(matrix: npt.NDArray[np.floating], solution: npt.NDArray[np.floating]) -> None:
     """Solve `matrix @ x = solution` by Cholesky, which overwrites both; x is left in `solution`.
 
-    An unknown whose pivot is not above 0, which a positive definite matrix has not, is taken out: it comes out as 0.
+    An unknown whose pivot is not above 0, which no positive definite matrix has, is taken out and comes out as 0.
 
     Args:
         matrix: (n, n), symmetric, of which the lower triangle is read.

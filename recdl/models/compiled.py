@@ -1,13 +1,14 @@
 """How loops are compiled and shared among threads.
 
-Numba compiles a loop when it is first called, some seconds for a model's, and keeps the machine code in `__pycache__`
-beside the source or, where that cannot be written to, in the user's cache. Compiled loops release the interpreter's
-lock; plain Python threads then run them, so that no second pool of threads has to get on with torch's.
+Numba compiles a loop when it is first called, some seconds for a model's, and keeps the machine code in
+`__pycache__` beside the source or, where that cannot be written to, in the user's cache. Compiled loops release
+the interpreter's lock; plain Python threads then run them, so that no second pool has to get on with torch's.
 """
 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
@@ -26,7 +27,7 @@ def compiled(loop: _Loop) -> _Loop:
 
 
 def compiled_fast(loop: _Loop) -> _Loop:
-    """As `compiled`, but sums may be taken in another order, several elements at a time; the same on every call."""
+    """As `compiled`, but sums are taken in another order, several elements at a time, the same on every call."""
     allowed = {"reassoc", "contract", "nsz", "arcp"}  # but NaN and infinity stay what they are
     return cast(_Loop, numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=allowed)(loop))
 
@@ -81,7 +82,7 @@ def in_threads(loop: Callable[[int, int], object], work: npt.NDArray[np.floating
     total = np.cumsum(work + work.mean() / 16 + 1e-9)
     inner = np.searchsorted(total, total[-1] * np.arange(1, n_tasks) / n_tasks)
     bounds = np.unique(np.concatenate([[0], inner, [n_rows]]))
-    ranges = [(int(start), int(end)) for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    ranges = [(int(start), int(end)) for start, end in pairwise(bounds)]
     if len(ranges) == 1:
         loop(0, n_rows)
         return

@@ -1,6 +1,6 @@
 """EASE: the linear map from a history to scores that reconstructs histories best, in closed form."""
 
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,8 @@ class EASE:
     """Score an item by a linear combination of the items of the history, other than itself.
 
     The coefficients B minimise |X - X B|^2 + l2 |B|^2 with a diagonal of 0: with P = (X'X + l2)^-1, they are
-    -P_ij / P_jj (Steck, 2019, "Embarrassingly shallow autoencoders for sparse data"). P takes 4 n_items^2 bytes and
-    time that grows with n_items^3. Where that is too much, `max_neighbors` lets each item draw on the most similar
+    -P_ij / P_jj (Steck, 2019, "Embarrassingly shallow autoencoders for sparse data"). P takes 4 n_items^2 bytes,
+    and time grows with n_items^3. Where that is too much, `max_neighbors` lets each item draw on the most similar
     ones alone, and takes those of them that are not among each other's most similar for unrelated (Steck, 2019,
     "Markov random fields for collaborative filtering").
     """
@@ -73,8 +73,8 @@ class EASE:
         """Find the coefficients.
 
         Raises:
-            DataError: If the log holds no event that weighs anything or lacks a behaviour that is given a weight, if
-                the memory would not suffice, or if the regularisation does not for arithmetic in float32.
+            DataError: If the log holds no event that weighs anything or lacks a behaviour that is given a weight,
+                if the memory would not suffice, or if the regularisation does not for arithmetic in float32.
         """
         self.weighing_ = Weighing.of(self.history_weights, train)
         if self.max_neighbors is None:
@@ -101,7 +101,7 @@ class EASE:
         """Return `coefficients`, square or, with `offsets` and `indices`, sparse; and `behavior_weights`."""
         matrix = self.coefficients_
         if isinstance(matrix, np.ndarray):
-            parts = {"coefficients": matrix}
+            parts: dict[str, npt.NDArray[Any]] = {"coefficients": matrix}
         else:
             parts = {"offsets": matrix.indptr, "indices": matrix.indices, "coefficients": matrix.data}
         return {**parts, "behavior_weights": self.weighing_.by_behavior}
@@ -127,8 +127,8 @@ def _check_memory(n_items: int) -> None:
     needed, free = 4 * n_items**2, free_memory()
     if free is not None and needed > free:
         raise DataError(
-            f"EASE over {n_items:,} items needs {needed / 2**30:,.1f} GiB of memory, but {free / 2**30:,.1f} GiB are"
-            " free; set model.max_neighbors (to 200, say) for an approximation, or keep fewer items"
+            f"EASE over {n_items:,} items needs {needed / 2**30:,.1f} GiB of memory, but {free / 2**30:,.1f} GiB"
+            " are free; set model.max_neighbors (to 200, say) for an approximation, or keep fewer items"
         )
 
 
@@ -165,7 +165,7 @@ def _approximate(users: Sparse, l2: float, max_neighbors: int) -> Sparse:
     coefficients = np.empty(len(products), np.float32)
     work = np.diff(neighbors.indptr).astype(np.float64) ** 3
     in_threads(lambda start, end: _regress_rows(start, end, supports, diagonal, coefficients), work)
-    by_candidate = csr_array((coefficients, neighbors.indices, neighbors.indptr), shape=neighbors.shape)
+    by_candidate: Sparse = csr_array((coefficients, neighbors.indices, neighbors.indptr), shape=neighbors.shape)
     return by_candidate.T.tocsr()
 
 

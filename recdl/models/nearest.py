@@ -1,4 +1,4 @@
-"""The k nearest rows of a sparse matrix, and products of sparse rows, in memory that does not grow with all pairs."""
+"""The k nearest rows of a sparse matrix, in memory that does not grow with all pairs, and sparse products."""
 
 from typing import Any, NamedTuple
 
@@ -224,7 +224,8 @@ def _similarity(row: int, other: int, shared: float, search: _Search) -> float:
         below = search.left_terms.size[row] + search.right_terms.size[other] - shared
     else:
         below = search.left_terms.size[row] * search.right_terms.size[other]
-    return above / (below + search.shrinkage) if (above > _ROUNDING * shared) & (below > 0) else 0.0
+    similar = (shared > 0) & (above > _ROUNDING * shared) & (below > 0)
+    return above / (below + search.shrinkage) if similar else 0.0
 
 
 @compiled
@@ -253,9 +254,7 @@ def _nearest_rows(start: int, end: int, search: _Search, sums: npt.NDArray[Any])
 
 
 @compiled
-def _keep_best(
-    row: int, found: npt.NDArray[np.float32], columns: npt.NDArray[np.int32], search: _Search
-) -> None:
+def _keep_best(row: int, found: npt.NDArray[np.float32], columns: npt.NDArray[np.int32], search: _Search) -> None:
     """Put the best of `found`, which stand in `columns` (in their own place where that is empty), into a heap."""
     values, indices = search.best.values[row], search.best.indices[row]
     count, floor = 0, np.float32(0)

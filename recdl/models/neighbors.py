@@ -30,7 +30,7 @@ class ItemKNN:
     """
 
     similarity_: Sparse
-    """(n_items, n_items) float32; row j holds what an item j of the history adds to the scores, never to its own."""
+    """(n_items, n_items) float32; row j: what an item j of the history adds to the scores, never to its own."""
 
     weighing_: Weighing
     """How the events of a history weigh."""
@@ -151,9 +151,9 @@ class UserKNN:
     """Score an item by the similarity of those who touched it.
 
     The neighbours of a query are the `k` train users whose rows are most similar to its history, the querying user
-    left out; a score is the sum of the similarities of the neighbours who touched the item, times the weight of the
-    item with them, as `votes` has it (Herlocker et al., 1999, "An algorithmic framework for performing collaborative filtering"). An
-    empty history has no neighbours.
+    left out; a score is the sum of the similarities of the neighbours who touched the item, times the weight of
+    the item with them, as `votes` has it (Herlocker et al., 1999, "An algorithmic framework for performing
+    collaborative filtering"). An empty history has no neighbours.
     """
 
     train_: Sparse
@@ -211,7 +211,7 @@ class UserKNN:
         self._corpus, rows = Corpus.of(train, self.weighting)
         discounts = np.maximum(self._corpus.row_counts, 1) ** -self.votes.popularity_exponent
         weights = (train.data * discounts[train.indices]).astype(np.float32)
-        self._votes = csr_array((weights, train.indices, train.indptr), shape=train.shape)
+        self._votes: Sparse = csr_array((weights, train.indices, train.indptr), shape=train.shape)
         self._others = rows.T.tocsr()
         self._other_terms = self.similarity.terms(rows, self._corpus, exponent=1 - self.similarity.alpha)
         return self
@@ -240,7 +240,7 @@ class UserKNN:
         return multiply(neighbors, self._votes)
 
     def get_state(self) -> State:
-        """Return the train matrix (`offsets`, `indices`, `weights`), `n_items` (one number), `behavior_weights`."""
+        """Return the train matrix (`offsets`, `indices`, `weights`), `n_items` (one) and `behavior_weights`."""
         return {
             "offsets": self.train_.indptr,
             "indices": self.train_.indices,
@@ -255,7 +255,7 @@ class UserKNN:
         Raises:
             RecordError: If an array is missing or does not fit the others.
         """
-        n_items = flat(state, "n_items")
+        _, n_items = flat(state, "offsets"), flat(state, "n_items")
         if not len(n_items):
             raise RecordError("the state of a neighbour model has an empty 'n_items'; export the run again")
         self.weighing_ = Weighing.restored(self.history_weights, state)

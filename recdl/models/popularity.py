@@ -67,7 +67,8 @@ class Popularity:
         if not counted.all():
             train = train.where(counted)
         pairs = Weighing.of(self.weights, train).log_matrix(train)
-        self.counts_ = np.bincount(pairs.indices, weights=pairs.data, minlength=train.n_items)
+        counts = np.bincount(pairs.indices, weights=pairs.data, minlength=train.n_items)
+        self.counts_ = counts.astype(np.float64)
         return self
 
     def score(self, queries: Queries) -> npt.NDArray[np.float32]:
@@ -91,10 +92,10 @@ class Popularity:
 class PersonalPopularity:
     """Score an item by how often the history holds it, and what it does not hold by popularity.
 
-    An item's score is the weight of its events in the history, plus `popularity_weight` times the share of all users
-    who touched it: a tie-breaker while that is small, a prior when it is not. What comes again and again, as in a
-    grocery, is hard to beat (Hu et al., 2020, "Modeling personalized item frequency information for next-basket
-    recommendation").
+    An item's score is the weight of its events in the history, plus `popularity_weight` times the share of all
+    users who touched it: a tie-breaker while that is small, a prior when it is not. What comes again and again,
+    as in a grocery, is hard to beat (Hu et al., 2020, "Modeling personalized item frequency information for
+    next-basket recommendation").
     """
 
     counts_: npt.NDArray[np.float64]
@@ -117,9 +118,7 @@ class PersonalPopularity:
             ConfigError: If `popularity_weight` is below 0.
         """
         if not 0 <= popularity_weight < np.inf:
-            raise ConfigError(
-                f"model.popularity_weight must be 0 or more, and finite, but is {popularity_weight}"
-            )
+            raise ConfigError(f"model.popularity_weight must be 0 or more, and finite, but is {popularity_weight}")
         self.popularity_weight = popularity_weight
         self.history_weights = history_weights
 

@@ -83,7 +83,7 @@ class Corpus:
             saturation = weighting.bm25_k1 * norms.repeat(np.diff(rows.indptr))
             frequency = data * (weighting.bm25_k1 + 1) / (data + saturation)
         values = (frequency * idf[rows.indices]).astype(np.float32)
-        weighted = csr_array((values, rows.indices.copy(), rows.indptr.copy()), shape=rows.shape)
+        weighted: Sparse = csr_array((values, rows.indices.copy(), rows.indptr.copy()), shape=rows.shape)
         weighted.eliminate_zeros()
         return weighted
 
@@ -107,8 +107,8 @@ class Similarity:
     Attributes:
         measure: Which.
         shrinkage: Discounts similarities that rest on little.
-        alpha: The exponent of a, at 0.5 symmetric; at 1 a common b is not held back (Aiolli, 2013, "Efficient top-N
-            recommendation for very large scale binary rated datasets").
+        alpha: The exponent of a, at 0.5 symmetric; at 1 a common b is not held back (Aiolli, 2013, "Efficient
+            top-N recommendation for very large scale binary rated datasets").
     """
 
     measure: Measure
@@ -173,17 +173,22 @@ class Similarity:
             factor = row_sums(rows) / np.sqrt(n_columns)
             return Terms(factor, nothing, _spread(squares - factor**2, squares) ** exponent)
         means = corpus.column_means
-        shared = csr_array((rows.data.astype(np.float64), rows.indices, rows.indptr), shape=rows.shape) @ means
+        where = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+        products = np.bincount(where, weights=rows.data * means[rows.indices], minlength=rows.shape[0])
+        shared = products.astype(np.float64)
         all_means = float(means @ means)  # of the two rows, each takes half
         spread = _spread(squares - 2 * shared + all_means, squares + all_means)
-        return Terms(nothing, shared - all_means / 2, spread**exponent)
+        addend: npt.NDArray[np.float64] = shared - all_means / 2
+        return Terms(nothing, addend, spread**exponent)
 
 
 def row_sums(rows: Sparse, *, power: int = 1) -> npt.NDArray[np.float64]:
     """Return (n,) float64 sums of each row's entries to a power."""
     where = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-    return np.bincount(where, weights=rows.data.astype(np.float64) ** power, minlength=rows.shape[0])
+    weights = rows.data.astype(np.float64) ** power
+    return np.bincount(where, weights=weights, minlength=rows.shape[0]).astype(np.float64)
 
 
 def _spread(left: npt.NDArray[np.float64], of: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.where(left > _CONSTANT * of, left, 0)
+    """Return `left`, what a row's square has above its mean's, or 0 where that is rounding alone."""
+    return np.where(left > _CONSTANT * of, left, 0.0)

@@ -23,10 +23,10 @@ class RP3Beta:
     """Score an item by the probability to reach it from the history in a walk, held back by its popularity.
 
     A step's probability is the share of the edge's weight among those of its node, to the power of `alpha`; a
-    candidate's score is divided by its popularity to the power of `beta` (Paudel et al., 2016, "Updatable, accurate,
-    diverse, and scalable recommendations for interactive applications"). With `beta` 0 this is P3alpha (Cooper et
-    al., 2014, "Random walks in recommender systems"). Unlike there, only the `k` best are kept of each item, and a
-    walk never ends where it began.
+    candidate's score is divided by its popularity to the power of `beta` (Paudel et al., 2016, "Updatable,
+    accurate, diverse, and scalable recommendations for interactive applications"). With `beta` 0 this is P3alpha
+    (Cooper et al., 2014, "Random walks in recommender systems"). Unlike there, only the `k` best are kept of each
+    item, and a walk never ends where it began.
     """
 
     transitions_: Sparse

@@ -169,5 +169,3 @@ class Weighing:
         starts = np.searchsorted(pairs, np.arange(len(offsets)) * n_items)
         parts = (values[kept], (pairs % n_items).astype(np.int32), starts)
         return csr_array(parts, shape=(len(offsets) - 1, n_items))
-
-

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, DataError, RecordError
-from recdl.models import neighbors
 from recdl.models.neighbors import ItemKNN, UserKNN
 from recdl.models.protocol import RankingTask
 from tests.logs import log_of_items
@@ -150,13 +149,14 @@ def test_neighbors_know_two_tastes_apart(
 
 
 @pytest.mark.parametrize("model_class", [ItemKNN, UserKNN])
-def test_results_do_not_depend_on_how_much_is_held_at_once(
+def test_results_do_not_depend_on_the_number_of_threads(
     model_class: type[ItemKNN | UserKNN], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(0)
     log = log_of_items([rng.integers(0, 20, 6).tolist() for _ in range(30)], n_items=20)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     whole = model_class(k=3).fit(log).score(Queries.at_end(log))
-    monkeypatch.setattr(neighbors, "_BLOCK", 1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
     np.testing.assert_array_equal(model_class(k=3).fit(log).score(Queries.at_end(log)), whole)
 
 
@@ -205,6 +205,8 @@ def test_a_state_whose_arrays_do_not_fit_each_other_is_refused(
         "offsets": np.array(offsets, np.int32),
         "indices": np.array(indices, np.int32),
         "similarities": np.ones(2, np.float32),
+        "weights": np.ones(2, np.float32),
+        "behavior_weights": np.ones(1),
         "n_items": np.array([2]),
     }
     with pytest.raises(RecordError, match="do not fit each other"):

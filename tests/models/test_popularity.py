@@ -3,10 +3,12 @@ import pytest
 
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, DataError, RecordError
-from recdl.models.popularity import Popularity
+from recdl.models.popularity import PersonalPopularity, Popularity
+from recdl.models.weights import EventWeights
 from tests.logs import log_of_events, log_of_items
 
 VIEW, PURCHASE = 0, 1
+DAY = 86_400 * 10**6
 
 
 def test_an_item_scores_the_number_of_its_users() -> None:
@@ -53,3 +55,52 @@ def test_an_empty_choice_of_behaviors_is_refused() -> None:
 def test_a_state_without_flat_counts_is_refused(state: dict[str, np.ndarray]) -> None:
     with pytest.raises(RecordError, match="flat array 'counts'"):
         Popularity().set_state(state)
+
+
+def test_only_a_recent_window_counts() -> None:
+    log = log_of_events([(0, 0, VIEW, 0), (0, 3 * DAY, VIEW, 1), (1, 5 * DAY, VIEW, 1)], n_users=2, n_items=2)
+    assert Popularity(window_days=2.0).fit(log).counts_.tolist() == [0, 2]
+
+
+def test_what_lies_back_counts_less_by_half_lives() -> None:
+    log = log_of_events([(0, 0, VIEW, 0), (0, 3 * DAY, VIEW, 1), (1, 5 * DAY, VIEW, 1)], n_users=2, n_items=2)
+    assert Popularity(weights=EventWeights(half_life_days=1.0)).fit(log).counts_.tolist() == [1 / 32, 1 + 1 / 4]
+
+
+def test_behaviors_may_weigh_differently_and_events_be_counted() -> None:
+    events = [(0, 0, VIEW, 0), (0, 1, VIEW, 0), (1, 0, VIEW, 0), (1, 1, PURCHASE, 1)]
+    log = log_of_events(events, n_users=2, n_items=2)
+    rule = EventWeights(behaviors={"view": 1.0, "purchase": 5.0}, repeats="sum")
+    assert Popularity(weights=rule).fit(log).counts_.tolist() == [3, 5]
+
+
+def test_a_window_of_no_time_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"model\.window_days must be above 0, and finite, or null for all, but is 0"
+    ):
+        Popularity(window_days=0)
+
+
+def test_own_items_come_first_by_how_often_they_came_then_popular_ones() -> None:
+    log = log_of_items([[0, 1], [1, 2], [1, 2], [3]], n_items=5)
+    scores = PersonalPopularity(popularity_weight=0.4).fit(log).score(Queries.anonymous([[3, 0, 3]]))
+    np.testing.assert_allclose(scores, [[1.1, 0.3, 0.2, 2.1, 0]], rtol=1e-6)
+
+
+def test_an_empty_history_has_the_order_of_popularity() -> None:
+    model = PersonalPopularity().fit(log_of_items([[0, 1], [1, 2], [1]], n_items=4))
+    np.testing.assert_allclose(
+        model.score(Queries.anonymous([[]])), [[1 / 3000, 1 / 1000, 1 / 3000, 0]], rtol=1e-6
+    )
+
+
+def test_own_events_that_lie_back_count_less() -> None:
+    log = log_of_events([(0, 0, VIEW, 0), (0, DAY, VIEW, 0), (0, 3 * DAY, VIEW, 1)], n_users=1, n_items=2)
+    rule = EventWeights(half_life_days=1.0, repeats="sum")
+    model = PersonalPopularity(popularity_weight=0.0, history_weights=rule).fit(log)
+    assert model.score(Queries.at_end(log)).tolist() == [[1 / 8 + 1 / 4, 1]]
+
+
+def test_a_negative_prior_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model\.popularity_weight must be 0 or more, and finite, but is -1"):
+        PersonalPopularity(popularity_weight=-1)
