@@ -8,6 +8,7 @@ from scipy.sparse import csr_array
 
 from recdl.data.matrix import Sparse
 from recdl.models.compiled import Rows, compiled, in_threads
+from recdl.models.heap import sift_down, sift_up, worse
 
 _ROUNDING = 1e-12
 """What is left of a difference of sums that should be 0 is below this share of them."""
@@ -144,42 +145,6 @@ def _work(left: Sparse, right: Sparse) -> npt.NDArray[np.float64]:
 
 
 @compiled
-def _worse(value: float, index: int, other: float, other_index: int) -> bool:
-    return value < other or (value == other and index > other_index)
-
-
-@compiled
-def _sift_up(values: npt.NDArray[np.float32], indices: npt.NDArray[np.int32], place: int) -> None:
-    """Restore the heap, worst first, after its last entry has been added at `place`."""
-    value, index = values[place], indices[place]
-    while place > 0:
-        parent = (place - 1) // 2
-        if not _worse(value, index, values[parent], indices[parent]):
-            break
-        values[place], indices[place] = values[parent], indices[parent]
-        place = parent
-    values[place], indices[place] = value, index
-
-
-@compiled
-def _sift_down(values: npt.NDArray[np.float32], indices: npt.NDArray[np.int32]) -> None:
-    """Restore the heap, worst first, after its first entry has been replaced."""
-    place, value, index = 0, values[0], indices[0]
-    while True:
-        child = 2 * place + 1
-        if child >= len(values):
-            break
-        other = child + 1
-        if other < len(values) and _worse(values[other], indices[other], values[child], indices[child]):
-            child = other
-        if not _worse(values[child], indices[child], value, index):
-            break
-        values[place], indices[place] = values[child], indices[child]
-        place = child
-    values[place], indices[place] = value, index
-
-
-@compiled
 def _add(row: int, left: Rows, right: Rows, sums: npt.NDArray[Any]) -> None:
     """Add the products of a row with every column to `sums`."""
     for x in range(left.offsets[row], left.offsets[row + 1]):
@@ -267,11 +232,11 @@ def _keep_best(row: int, found: npt.NDArray[np.float32], columns: npt.NDArray[np
             continue
         if count < len(values):
             values[count], indices[count] = value, other
-            _sift_up(values, indices, count)
+            sift_up(values, indices, count)
             count += 1
-        elif _worse(values[0], indices[0], value, other):
+        elif worse(values[0], indices[0], value, other):
             values[0], indices[0] = value, other
-            _sift_down(values, indices)
+            sift_down(values, indices)
         if count == len(values):
             floor = values[0]
     search.best.counts[row] = count

@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from recdl.data.queries import Queries, ragged_positions
 from recdl.errors import DataError
+from recdl.models.best import best_of_rows
 from recdl.models.protocol import RankingTask, Recommender
 
 MEMORY_BUDGET = 256 * 2**20
@@ -19,8 +20,6 @@ MEMORY_BUDGET = 256 * 2**20
 _MOST_QUERIES = 512
 # Sorting a row costs as much as comparing it with about this many targets (measured on 3,706 and 50,000 items).
 _SORT_FROM = 40
-# Elements whose ties are put in order at a time.
-_TIED_ELEMENTS = 1 << 18
 # What a chunk takes: the scores as the model gives them, made contiguous, masked; the marks of a comparison ...
 _BYTES_PER_SCORE = 4 * 4
 # ... and int64 indices with their temporaries, of a place in a list, a target, an event of an excluded history.
@@ -68,8 +67,7 @@ def rank(
         k: Length of the lists; more than there are candidates is allowed.
         memory_budget: Bytes that a chunk may take, all arrays counted: the model's scores, their masked copy, the
             marks of a comparison, the lists, the targets and, where it is excluded, the history. A single query is
-            ranked whatever it takes. On top come the result, up to some 40 bytes an item to put ties in order
-            (10 MiB at least), and what the model itself allocates while it scores.
+            ranked whatever it takes. On top come the result, and what the model itself allocates while it scores.
         progress: Whether to show a progress bar on standard error, if that is a terminal.
 
     Raises:
@@ -93,7 +91,7 @@ def rank(
             # Most targets first: the queries with a j-th target are then the first rows, for any j.
             rows = start + np.argsort(-counts[start:end], kind="stable")
             scores = masking.scores(queries[rows])
-            items, _ = _best(scores, k)
+            items, _ = best_of_rows(scores.numpy(), k)
             lists[rows, : items.shape[1]] = items
             places = ragged_positions(offsets[rows], offsets[rows + 1])
             above[places], equal[places] = _count(scores, targets[places], counts[rows], marks)
@@ -132,7 +130,7 @@ def recommend(
     lists = np.full((len(queries), k), -1, np.int32)
     values = np.full((len(queries), k), np.nan, np.float32)
     for start, end in chunks:
-        items, scores = _best(masking.scores(queries[start:end]), k)
+        items, scores = best_of_rows(masking.scores(queries[start:end]).numpy(), k)
         lists[start:end, : items.shape[1]] = items
         values[start:end, : items.shape[1]] = scores
     return lists, values
@@ -214,41 +212,6 @@ def _progress(wanted: bool) -> Progress:
     console = Console(stderr=True)
     shown = wanted and console.is_terminal  # in a file, what is wiped from a screen would stay as empty lines
     return Progress(console=console, transient=True, disable=not shown, auto_refresh=shown)
-
-
-def _best(scores: torch.Tensor, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Return the items and scores of the best min(k, n_items), ties by rising item, -1 and nan where masked."""
-    width = min(k + 1, scores.shape[1])
-    best = torch.topk(scores, width, dim=1)
-    values, items = best.values.numpy(), best.indices.numpy()
-    masked = np.isneginf(values)
-    # topk leaves open which of several equal items it takes and in which order: rows with a tie are set right.
-    ties = (values[:, 1:] == values[:, :-1]) & ~masked[:, 1:]
-    cut = ties[:, k - 1] if width > k else np.zeros(len(ties), np.bool_)
-    inside = np.flatnonzero(ties.any(axis=1) & ~cut)
-    if len(inside):
-        order = np.argsort(-_keys(values[inside], items[inside]), axis=1)
-        items[inside] = np.take_along_axis(items[inside], order, axis=1)
-    rows_at_once = max(1, _TIED_ELEMENTS // scores.shape[1])
-    all_items = np.arange(scores.shape[1])
-    tied = np.flatnonzero(cut)
-    for start in range(0, len(tied), rows_at_once):
-        rows = tied[start : start + rows_at_once]
-        keys = torch.from_numpy(_keys(scores.numpy()[rows], all_items))
-        items[rows] = torch.topk(keys, width, dim=1).indices.numpy()
-    items[masked], values[masked] = -1, np.nan
-    return items[:, :k], values[:, :k]
-
-
-def _keys(values: npt.NDArray[np.float32], items: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return keys that order by value and, among equal values, by falling item; no two of a row are equal.
-
-    The bits of a float32, read as an integer, rise with it where it is positive and fall with it where it is
-    negative. There is no -0.0 here: adding the 0.0 of the mask has made it 0.0.
-    """
-    bits = values.view(np.int32)
-    rising = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int64)
-    return (rising << 32) | (0x7FFFFFFF - items)
 
 
 def _count(
