@@ -3,6 +3,9 @@
 Numba compiles a loop when it is first called, some seconds for a model's, and keeps the machine code in
 `__pycache__` beside the source or, where that cannot be written to, in the user's cache. Compiled loops release
 the interpreter's lock; plain Python threads then run them, so that no second pool has to get on with torch's.
+
+What was kept is made anew when its own file changes, not when a file does from which it calls a loop: who works on
+`heap.py` or `cholesky.py` deletes `recdl/models/__pycache__` afterwards.
 """
 
 import os
