@@ -93,7 +93,8 @@ def test_a_mistake_is_one_message_and_no_work(
     run: Run, given: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("train", "model=item_knn", "model.kk=3") == 1
-    message = "error: model.kk: there is no such setting; did you mean model.k? The settings here: k, shrinkage\n"
+    message = "error: model.kk: there is no such setting; did you mean model.k? The settings here: alpha, "
+    message += "history_weights, k, neighbors_of, shrinkage, similarity, train_weights, weighting\n"
     assert capsys.readouterr().err == message
     assert given == []
 
