@@ -178,6 +178,16 @@ def _chunk_rows(n_columns: int, chunk_bytes: int) -> int:
     return max(1, chunk_bytes // (4 * n_columns))
 
 
+def _occurrences(targets: torch.Tensor, negatives: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the rows (of targets) and columns (of negatives) where the two are equal, which are few."""
+    ordered, order = negatives.sort()
+    first = torch.searchsorted(ordered, targets)
+    counts = torch.searchsorted(ordered, targets, right=True) - first
+    rows = torch.repeat_interleave(torch.arange(len(targets), device=targets.device), counts)
+    within = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    return rows, order[first[rows] + within]
+
+
 class _FullSoftmax(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -199,15 +209,18 @@ class _FullSoftmax(torch.autograd.Function):
             chunk = outputs[start : start + step]
             answers = targets[start : start + step, None]
             logits = torch.addmm(cast_bias, chunk, cast_weight.T).float()
-            normalizers = logits.logsumexp(1, keepdim=True)
-            loss += (normalizers - logits.gather(1, answers)).sum()
-            gradient = logits.sub_(normalizers).exp_()  # softmax - one-hot, over n
-            gradient.scatter_add_(1, answers, torch.full_like(answers, -1.0, dtype=torch.float32))
-            gradient.div_(n)
-            bias_gradient += gradient.sum(0)
-            cast_gradient = gradient.to(dtype)
-            output_gradient[start : start + step] = cast_gradient @ cast_weight
-            weight_gradient += cast_gradient.T @ chunk
+            positive = logits.gather(1, answers)
+            peaks = logits.amax(1, keepdim=True)
+            exponentials = logits.sub_(peaks).exp_()
+            sums = exponentials.sum(1, keepdim=True)
+            loss += (sums.log() + peaks - positive).sum()
+            # Softmax less one-hot, times its row's sum, which is made up for in the small factors of the products.
+            exponentials.scatter_add_(1, answers, -sums)
+            scale = 1.0 / (n * sums)
+            bias_gradient += exponentials.T @ scale[:, 0]
+            cast_exponentials = exponentials.to(dtype)
+            output_gradient[start : start + step] = (cast_exponentials @ cast_weight) * scale.to(dtype)
+            weight_gradient += cast_exponentials.T @ (chunk * scale.to(dtype))
         ctx.save_for_backward(output_gradient, weight_gradient, bias_gradient)
         return loss / n
 
@@ -243,13 +256,17 @@ class _SampledSoftmax(torch.autograd.Function):
             part = slice(start, start + step)
             chunk = outputs[part]
             logits = torch.addmm(cast_biases, chunk, cast_rows.T).float()
-            logits.masked_fill_(targets[part, None] == negatives, -torch.inf)  # a drawn positive is no negative
-            normalizers[part] = torch.logaddexp(logits.logsumexp(1), positive[part])
-            gradient = logits.sub_(normalizers[part, None]).exp_().div_(n)
-            negative_bias_gradient += gradient.sum(0)
-            cast_gradient = gradient.to(dtype)
-            output_gradient[part] = cast_gradient @ cast_rows
-            negative_gradient += cast_gradient.T @ chunk
+            logits[_occurrences(targets[part], negatives)] = -torch.inf  # a drawn positive is no negative
+            peaks = torch.maximum(logits.amax(1), positive[part])[:, None]
+            exponentials = logits.sub_(peaks).exp_()
+            sums = exponentials.sum(1, keepdim=True) + (positive[part, None] - peaks).exp()
+            normalizers[part] = (sums.log() + peaks)[:, 0]
+            # The softmax, times its row's sum, which is made up for in the small factors of the products.
+            scale = 1.0 / (n * sums)
+            negative_bias_gradient += exponentials.T @ scale[:, 0]
+            cast_exponentials = exponentials.to(dtype)
+            output_gradient[part] = (cast_exponentials @ cast_rows) * scale.to(dtype)
+            negative_gradient += cast_exponentials.T @ (chunk * scale.to(dtype))
         positive_gradient = ((positive - normalizers).exp() - 1.0) / n
         output_gradient += positive_gradient[:, None].to(dtype) * target_rows.to(dtype)
         ctx.save_for_backward(
