@@ -24,6 +24,7 @@ from recdl.training.losses import (
 )
 from recdl.training.modules import InteractionModule, InteractionNetwork, PairModule, RowModule
 from recdl.training.networks import (
+    check_network,
     check_positive,
     device_of,
     load_network_state,
@@ -111,6 +112,7 @@ class FactorizationRecommender:
         for name, weight in (behavior_weights or {}).items():
             if not 0 <= weight < np.inf:
                 raise ConfigError(f"model.behavior_weights.{name} must be at least 0 and finite, not {weight}")
+        check_network(network, 2, 2)
         self.network = network
         self.loss = loss
         self.negatives = negatives or Negatives()

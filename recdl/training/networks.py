@@ -1,6 +1,6 @@
 """What the neural recommenders share: checks, their network's state as arrays, where it computes, its seed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,6 +35,23 @@ def check_not_negative(**settings: float) -> None:
     for name, value in settings.items():
         if not value >= 0:
             raise ConfigError(f"model.{name} must be at least 0, not {value}")
+
+
+def check_network(make: Callable[..., nn.Module], *sizes: int) -> None:
+    """Refuse settings that no network can be made of, before there is any data to make it for.
+
+    Args:
+        make: Makes the network.
+        sizes: Some sizes to make it for.
+
+    Raises:
+        ConfigError: Saying what the network says.
+    """
+    try:
+        with torch_seed(0):
+            make(*sizes)
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise ConfigError(f"model.network: {error}") from error
 
 
 def network_state(network: nn.Module) -> dict[str, npt.NDArray[Any]]:

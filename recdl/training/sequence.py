@@ -13,6 +13,7 @@ from recdl.data.queries import Queries
 from recdl.models.protocol import RankingTask, State
 from recdl.training.modules import HistoryNetwork, SequenceModule
 from recdl.training.networks import (
+    check_network,
     check_not_negative,
     check_positive,
     device_of,
@@ -75,6 +76,7 @@ class SequenceRecommender:
             learning_rate=learning_rate, batch_size=batch_size, max_length=max_length, n_negatives=n_negatives
         )
         check_not_negative(weight_decay=weight_decay, popularity_exponent=popularity_exponent)
+        check_network(network, 2, 1)
         self.network = network
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay

@@ -160,6 +160,23 @@ def test_an_l2_that_is_no_share_is_refused(l2: float) -> None:
         _model(l2=l2)
 
 
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (partial(MatrixFactorization, embedding_size=0), "embedding_size must be at least 1, not 0"),
+        (partial(MatrixFactorization, embedding_size=-3), "embedding_size must be at least 1, not -3"),
+        (partial(NeuMF, mlp_embedding_size=0), "mlp_embedding_size and each of mlp_sizes must be at least 1"),
+        (partial(NeuMF, mlp_sizes=(8, 0)), "mlp_embedding_size and each of mlp_sizes must be at least 1"),
+        (partial(NeuMF, dropout=1.5), "dropout probability has to be between 0 and 1"),
+    ],
+)
+def test_a_network_that_cannot_be_made_is_refused_before_there_is_data(
+    network: partial[torch.nn.Module], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"^model.network: {message}"):
+        FactorizationRecommender(network)
+
+
 def test_an_unknown_loss_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"one of bce, gbce, bpr, hardest, .* not 'mse'"):
         _model(loss="mse")

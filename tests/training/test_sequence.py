@@ -17,6 +17,14 @@ from tests.logs import log_of_items
 TwoTastes = tuple[Interactions, RankingTask]
 
 
+@pytest.mark.parametrize("name", ["embedding_size", "hidden_size", "n_layers"])
+def test_a_network_of_no_size_is_refused_before_there_is_data(name: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^model.network: embedding_size, hidden_size and n_layers must be at least"
+    ):
+        SequenceRecommender(partial(LSTM, **{name: 0}))
+
+
 def _model(
     *,
     seed: int = 0,

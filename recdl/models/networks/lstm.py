@@ -37,6 +37,8 @@ class LSTM(nn.Module):
         hidden_dropout: float = 0.2,
     ) -> None:
         super().__init__()
+        if min(embedding_size, hidden_size, n_layers) < 1:
+            raise ValueError("embedding_size, hidden_size and n_layers must be at least 1")
         self.n_items = n_items
         self.n_behaviors = n_behaviors
         self.residual = residual

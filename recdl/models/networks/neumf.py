@@ -45,6 +45,8 @@ class NeuMF(nn.Module):
         super().__init__()
         if not mlp_sizes and not mf_embedding_size:
             raise ValueError("NeuMF needs mf_embedding_size > 0 or at least one layer in mlp_sizes")
+        if mlp_sizes and min(mlp_embedding_size, *mlp_sizes) < 1:
+            raise ValueError("mlp_embedding_size and each of mlp_sizes must be at least 1")
         self.mf_size = mf_embedding_size
         self.item_bias = item_bias
         self.activations = 2 * (1 + sum(mlp_sizes))
