@@ -30,7 +30,7 @@ Node = dict[str, Any]
 """A group's part of a configuration: `_target_` and the target's parameters."""
 
 _MODULES = {
-    "data": ("recdl.data.sources", "recdl.data.shop"),
+    "data": ("recdl.data.sources", "recdl.data.shop", "recdl.data.ordered"),
     "split": ("recdl.data.splits",),
     "model": ("recdl.models", "recdl.training"),
     "trainer": ("recdl.training",),

@@ -20,6 +20,8 @@ _REQUIRED = {
     "data=csv": ["data.path=log.csv"],
     "data=jsonl": ["data.path=log.jsonl"],
     "data=parquet": ["data.path=log.parquet"],
+    "data=ordered": ["data.path=log.tsv"],
+    "split=given": ["split.test=test.tsv"],
     "data=ibis": ["data.url=duckdb://shop.duckdb", "data.table=events"],
 }
 
@@ -46,6 +48,17 @@ def test_every_yaml_file_lists_every_parameter_of_its_target(choice: str) -> Non
     extras = {"trainer", "seed"} if group == "model" else {"folder", "tracking"} if group == "trainer" else set()
     exec(f"from {module} import {target}", scope := dict[str, Any]())
     assert set(parameters(scope[target])) - extras == set(node) - {"_target_"}
+
+
+@pytest.mark.parametrize("name", yaml_files("experiment"))
+@pytest.mark.parametrize("verb", ["train", "benchmark"])
+def test_every_experiment_can_be_chosen_by_the_verbs_that_train(verb: str, name: str) -> None:
+    config = compose(verb, [f"experiment={name}"])
+    assert config["data"]["name"] == name
+
+
+def test_a_model_of_the_command_line_goes_before_an_experiments() -> None:
+    assert compose("train", ["experiment=ncf_ml1m", "model=ease"])["names"]["model"] == "ease"
 
 
 @pytest.mark.parametrize("verb", sorted(SCHEMAS))

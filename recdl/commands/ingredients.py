@@ -13,7 +13,7 @@ from recdl.config import build, build_model
 from recdl.data.interactions import Interactions
 from recdl.data.preparation import prepare
 from recdl.data.prepared import PreparedLog
-from recdl.data.splits import Split
+from recdl.data.splits import Split, split_log
 from recdl.errors import DataError, RecordError
 from recdl.evaluation.records import RunRecord
 from recdl.models.protocol import Recommender
@@ -80,9 +80,7 @@ def split_of_run(record: RunRecord, log: PreparedLog) -> Split:
     Raises:
         RecordError: If this version of recdl splits it otherwise.
     """
-    split: Split = build(_of(record, "split"), group="split").split(
-        log.interactions, data_fingerprint=log.fingerprint
-    )
+    split = split_log(build(_of(record, "split"), group="split"), log)
     expected = record.identity.split.fingerprint
     if split.fingerprint != expected:
         raise RecordError(

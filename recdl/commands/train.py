@@ -11,7 +11,7 @@ from recdl.commands.recording import deciding_metric, print_summary, record_eval
 from recdl.config import TrainSettings, build, build_model
 from recdl.data.preparation import prepare
 from recdl.data.prepared import PreparedLog
-from recdl.data.splits import Split, Splitter
+from recdl.data.splits import Split, Splitter, split_log
 from recdl.evaluation.comparison import validation_metric
 from recdl.evaluation.protocol import EvaluationProtocol
 from recdl.evaluation.records import Ingredient, RunIdentity, RunRecord, RunWriter, check_run_folder
@@ -48,7 +48,7 @@ def record_run(config: Mapping[str, Any]) -> RunRecord:
     check_run_folder(folder, overwrite=settings.overwrite)
     plan = _Plan.of(settings, folder)
     log = prepare(plan.source, Path(settings.prepared_root), progress=settings.progress)
-    split = plan.splitter.split(log.interactions, data_fingerprint=log.fingerprint)
+    split = split_log(plan.splitter, log)
     writer = RunWriter.start(
         folder,
         config=config,

@@ -27,6 +27,7 @@ class Interactions:
         n_items: Size of the catalogue.
         behavior_names: The behaviours, in the order of the funnel (the least committed first).
         behavior_weights: What an event of each of them counts, for models that weigh events; None: all the same.
+        timed: Whether `timestamps` are moments; else they only put events in order.
 
     The arrays may be memory-mapped; nothing here holds a copy of them. The invariants are checked once, when made.
     """
@@ -38,6 +39,7 @@ class Interactions:
     n_items: int
     behavior_names: tuple[str, ...]
     behavior_weights: tuple[float, ...] | None = None
+    timed: bool = True
 
     def __post_init__(self) -> None:
         for name, dtype in _ARRAYS.items():
@@ -99,6 +101,7 @@ class Interactions:
             n_items=self.n_items,
             behavior_names=self.behavior_names,
             behavior_weights=self.behavior_weights,
+            timed=self.timed,
         )
 
     def save(self, folder: Path) -> None:
@@ -114,6 +117,7 @@ class Interactions:
         n_items: int,
         behavior_names: tuple[str, ...],
         behavior_weights: tuple[float, ...] | None = None,
+        timed: bool = True,
     ) -> Self:
         """Memory-map what `save` wrote.
 
@@ -130,7 +134,13 @@ class Interactions:
                     f"{path} is missing or damaged ({error}); delete {folder}, prepare again"
                 ) from error
         try:
-            return cls(**arrays, n_items=n_items, behavior_names=behavior_names, behavior_weights=behavior_weights)
+            return cls(
+                **arrays,
+                n_items=n_items,
+                behavior_names=behavior_names,
+                behavior_weights=behavior_weights,
+                timed=timed,
+            )
         except AssertionError as error:
             raise RecordError(f"{folder} is damaged ({error}); delete it and prepare the log again") from error
 

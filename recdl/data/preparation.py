@@ -110,6 +110,8 @@ def _write(source: Source, folder: Path, head: dict[str, Any], stage: Stage) -> 
     shutil.rmtree(scratch)
     counts = _counts(found, interactions)
     manifest = {"format_version": FORMAT_VERSION, **head, "counts": counts, "tables": known}
+    if not log.timed:
+        manifest["timed"] = False
     if interactions.behavior_weights is not None:
         manifest["behavior_weights"] = dict(zip(found.names, interactions.behavior_weights, strict=True))
     tables = PreparedLog(folder, interactions, users, items, manifest, fingerprint="").tables()

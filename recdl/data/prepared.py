@@ -70,6 +70,7 @@ class PreparedLog:
                 n_items=len(items),
                 behavior_names=names,
                 behavior_weights=None if weights is None else tuple(weights[name] for name in names),
+                timed=bool(manifest.get("timed", True)),
             )
             expected = manifest["fingerprint"]
         except KeyError as error:
@@ -113,8 +114,9 @@ class PreparedLog:
             table.add_row(f"  {behavior}", f"{events:,}")
         table.add_row("users", f"{counts['users']:,}")
         table.add_row("items", f"{counts['items']:,}")
-        table.add_row("from", counts["first"])
-        table.add_row("to", counts["last"])
+        if self.interactions.timed:
+            table.add_row("from", counts["first"])
+            table.add_row("to", counts["last"])
         for key, found in self.manifest.get("tables", {}).items():
             of = key.removesuffix("_table") + "s"
             table.add_section()

@@ -92,6 +92,39 @@ class Queries:
 
 
 @dataclass(frozen=True, eq=False)
+class Candidates:
+    """The items that each query ranks, where a protocol gives them; no other item competes.
+
+    Attributes:
+        offsets: (n_queries + 1,) int64; those of query `q` are at `offsets[q]` to `offsets[q + 1]` of `items`.
+        items: Flat int32 item indices, rising within a query: none twice, none unknown.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        assert self.offsets[0] == 0 and self.offsets[-1] == len(self.items), "offsets must span the candidates"
+        assert (np.diff(self.offsets) >= 0).all(), "offsets must not fall"
+        rises = np.diff(self.items) > 0
+        inner = self.offsets[1:-1]
+        rises[inner[(inner > 0) & (inner < len(self.items))] - 1] = True
+        assert rises.all() and self.items.min(initial=0) >= 0, "candidates must be distinct, rising and known"
+
+    @property
+    def counts(self) -> npt.NDArray[np.int64]:
+        """(n_queries,) int64, candidates of each query."""
+        return np.diff(self.offsets)
+
+    def take(self, rows: npt.NDArray[np.integer]) -> "Candidates":
+        """Return the candidates of the queries in `rows` (n,)."""
+        starts, ends = self.offsets[rows], self.offsets[rows + 1]
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(ends - starts, out=offsets[1:])
+        return Candidates(offsets, self.items[ragged_positions(starts, ends)])
+
+
+@dataclass(frozen=True, eq=False)
 class QuerySet:
     """Queries and, for each, the distinct items that answer it.
 
@@ -99,14 +132,17 @@ class QuerySet:
         queries: n queries.
         target_offsets: (n + 1,) int64; the answers to query `q` are at `target_offsets[q]` to `[q + 1]`.
         target_items: flat int32 item indices; at least one a query, none twice in a query, rising within a query.
+            `UNKNOWN` (-1), as often as need be, is an item that the log does not hold: a miss for every model.
         clusters: (n,) int32, who stands behind each query, where that is not `queries.users`: the user of a
             session. Queries of one value >= 0 are not independent, and intervals say so.
+        candidates: What each query ranks, where that is given; None ranks all items that may be recommended.
     """
 
     queries: Queries
     target_offsets: npt.NDArray[np.int64]
     target_items: npt.NDArray[np.int32]
     clusters: npt.NDArray[np.int32] | None = None
+    candidates: Candidates | None = None
 
     def __post_init__(self) -> None:
         assert self.clusters is None or len(self.clusters) == len(self.queries), "one cluster a query"
@@ -115,9 +151,13 @@ class QuerySet:
             "offsets must span the targets"
         )
         assert (np.diff(self.target_offsets) > 0).all(), "a query without target"
-        rises = np.diff(self.target_items) > 0
+        both = np.maximum(self.target_items[1:], self.target_items[:-1])
+        rises = (np.diff(self.target_items) > 0) | (both == UNKNOWN)
         rises[self.target_offsets[1:-1] - 1] = True
         assert rises.all(), "the targets of a query must be distinct and rising"
+        assert self.target_items.min(initial=0) >= UNKNOWN, "a target is below -1"
+        given = self.candidates
+        assert given is None or len(given.offsets) == len(self.target_offsets), "one range of candidates a query"
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -139,4 +179,5 @@ class QuerySet:
         np.cumsum(ends - starts, out=offsets[1:])
         clusters = None if self.clusters is None else self.clusters[rows]
         items = self.target_items[ragged_positions(starts, ends)]
-        return QuerySet(self.queries[rows], offsets, items, clusters)
+        candidates = None if self.candidates is None else self.candidates.take(rows)
+        return QuerySet(self.queries[rows], offsets, items, clusters, candidates)

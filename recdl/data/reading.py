@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 
 from recdl.data.downloads import fetch_missing
 from recdl.data.inputs import AttributeTable
+from recdl.data.ordered import OrderedLog
 from recdl.data.shop import BEHAVIORS, SHOP_VERSION, ShopLog, generate_shop
 from recdl.data.sources import Columns, CompleteJourneyLog, EventLog, FileLog, JsonLog, ParquetLog
 from recdl.errors import ConfigError, DataError
 from recdl.storage import file_fingerprint
 
-Source = EventLog | CompleteJourneyLog | ShopLog
+Source = EventLog | CompleteJourneyLog | ShopLog | OrderedLog
 """Whatever `prepare` can prepare."""
 
 _PLACES = ("name", "path", "data_root", "downloads", "origin", "described")

@@ -9,6 +9,7 @@ from recdl.data.interactions import Interactions
 from recdl.data.moments import duration
 from recdl.data.queries import Queries
 from recdl.data.vocabulary import UNKNOWN
+from recdl.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +46,14 @@ def sequences(log: Interactions, rule: str | None) -> Sequences:
         log: Grouped by user.
         rule: None keeps users. A duration (`30m`): a session ends where its user is idle for longer. Sessions
             are numbered by user, then by time; an event is in exactly one. No event is copied.
+
+    Raises:
+        DataError: If sessions are asked of a log without times.
     """
     if rule is None:
         return Sequences(log, None)
+    if not log.timed:
+        raise DataError("split.sessions: sessions end by idle time, but this log has no times; set it to null")
     grouped = _by_gap(log, duration(rule, name="split.sessions"))
     firsts = grouped.offsets[:-1]
     owners = np.searchsorted(log.offsets, firsts, side="right") - 1  # no session spans two users

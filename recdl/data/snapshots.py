@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from recdl.data.engine import arrow_batches
 from recdl.data.inputs import AttributeTable
+from recdl.data.ordered import OrderedLog, write_places
 from recdl.data.reading import Source
 from recdl.data.sources import EventLog, IbisLog, ParquetLog, TableLog
 from recdl.errors import ConfigError, DataError
@@ -54,6 +55,11 @@ def in_files(source: Source, root: Path) -> Iterator[Source]:
         ConfigError: If the package for a database is missing.
         DataError: If the table cannot be read, or lacks a column that the log names.
     """
+    if isinstance(source, OrderedLog):
+        root.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".ordered-", dir=root) as name:
+            yield write_places(source, Path(name))
+        return
     in_memory = _tables_in_memory(source)
     if not in_memory and not isinstance(source, TableLog | IbisLog):
         yield source

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from math import isfinite
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -131,6 +131,7 @@ class EventLog(ABC):
     filters: Filters = field(default_factory=Filters)
     user_table: AttributeTable | None = None
     item_table: AttributeTable | None = None
+    timed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_name(self.name)

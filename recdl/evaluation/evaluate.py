@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from recdl.data.queries import QuerySet
+from recdl.data.vocabulary import UNKNOWN
 from recdl.evaluation.protocol import COVERAGE, EvaluationProtocol
 from recdl.evaluation.significance import bootstrap_intervals
 from recdl.metrics.catalogue import coverage
@@ -104,7 +105,8 @@ def _intervals(
 
 def _shares(ranking: Ranking, task: RankingTask) -> dict[str, float]:
     """Return the shares of the targets that no model could have ranked."""
-    known = task.candidates[task.query_set.target_items]
+    items = task.query_set.target_items
+    known = (items != UNKNOWN) & task.candidates[items]
     shares = {"cold_targets": float(1.0 - known.mean())}
     if task.exclude_history:
         shares["masked_targets"] = float((known & np.isinf(ranking.ranks)).mean())

@@ -9,7 +9,8 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from recdl.data.queries import Queries, ragged_positions
+from recdl.data.queries import Candidates, Queries, ragged_positions
+from recdl.data.vocabulary import UNKNOWN
 from recdl.errors import DataError
 from recdl.models.best import best_of_rows
 from recdl.models.protocol import RankingTask, Recommender
@@ -37,9 +38,9 @@ class Ranking:
 
     Attributes:
         ranks: (n_targets,) float64, aligned with `QuerySet.target_items`; 1 is the best, `inf` a target that is no
-            candidate. Among equal scores a target has its expected position when ties are broken at random: of t
-            targets among e items of one score, below g better items, the j-th in item order has rank
-            g + j (e + 1) / (t + 1).
+            candidate, or that the log does not hold. Among equal scores a target has its expected position when
+            ties are broken at random: of t targets among e items of one score, below g better items, the j-th in
+            item order has rank g + j (e + 1) / (t + 1).
         lists: (n_queries, k) int32 item indices, best first, equal scores by rising item index; -1 where the
             candidates run out.
     """
@@ -57,6 +58,8 @@ def rank(
     progress: bool = False,
 ) -> Ranking:
     """Rank every target exactly among all candidates, and list the `k` best candidates of each query.
+
+    A query set with candidates of its own ranks, for each query, these alone.
 
     One pass over the queries, a chunk at a time. Given equal scores, the result is the same to the bit for chunks
     of any size.
@@ -90,7 +93,8 @@ def rank(
         for start, end in bar.track(chunks, description=f"ranking with {type(recommender).__name__}"):
             # Most targets first: the queries with a j-th target are then the first rows, for any j.
             rows = start + np.argsort(-counts[start:end], kind="stable")
-            scores = masking.scores(queries[rows])
+            given = None if query_set.candidates is None else query_set.candidates.take(rows)
+            scores = masking.scores(queries[rows], given)
             items, _ = best_of_rows(scores.numpy(), k)
             lists[rows, : items.shape[1]] = items
             places = ragged_positions(offsets[rows], offsets[rows + 1])
@@ -148,8 +152,13 @@ class _Masking:
         # Added to the scores it masks while it copies, several times faster than filling where a mask is set.
         self._bias = torch.from_numpy(np.where(candidates, np.float32(0), np.float32(-np.inf)))
 
-    def scores(self, queries: Queries) -> torch.Tensor:
-        """Return the (n_queries, n_items) scores in `buffer`: finite, or minus infinity where masked."""
+    def scores(self, queries: Queries, given: Candidates | None = None) -> torch.Tensor:
+        """Return the (n_queries, n_items) scores in `buffer`: finite, or minus infinity where masked.
+
+        Args:
+            queries: Whom to score.
+            given: The only items that each of them ranks; None ranks all.
+        """
         scores = self.recommender.score(queries)
         n_items = self.buffer.shape[1]
         name = type(self.recommender).__name__
@@ -168,6 +177,11 @@ class _Masking:
                 "ranked; a learned model may have diverged: lower its learning rate"
             )
         masked = torch.add(tensor, self._bias, out=self.buffer[: len(queries)])
+        if given is not None:
+            rows = np.repeat(np.arange(len(queries), dtype=np.int64), given.counts)
+            places = torch.from_numpy(rows * n_items + given.items)
+            kept = masked.view(-1)[places]
+            masked.fill_(-torch.inf).view(-1)[places] = kept
         if self.exclude_history:
             rows, items = queries.history_items()
             if items.max(initial=-1) >= n_items:
@@ -226,10 +240,11 @@ def _count(
         marks: A float32 buffer of at least the shape of `scores`.
 
     Returns:
-        Two flat int64 arrays aligned with `targets`; a masked target is equal to 0 items.
+        Two flat int64 arrays aligned with `targets`; a masked or unknown target is equal to 0 items.
     """
     rows = np.repeat(np.arange(len(counts)), counts)
     wanted = scores[torch.from_numpy(rows), torch.from_numpy(targets.astype(np.int64))]
+    wanted[torch.from_numpy(targets == UNKNOWN)] = -torch.inf  # -1 has read another item's score
     above, equal = torch.zeros((2, len(targets)), dtype=torch.int64)
     firsts = np.cumsum(counts) - counts
     n_sorted = int(np.searchsorted(-counts, -_SORT_FROM, side="right"))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recdl.data.queries import Queries, QuerySet, ragged_positions
+from recdl.data.queries import Candidates, Queries, QuerySet, ragged_positions
 from tests.logs import log_of_events, log_of_items
 
 LOG = log_of_events([(0, 10, 0, 4), (0, 20, 1, 2), (2, 5, 0, 2), (2, 6, 0, 3), (2, 7, 1, 3)], n_users=3, n_items=5)
@@ -120,3 +120,27 @@ def test_targets_that_the_offsets_do_not_span_are_refused() -> None:
     queries = Queries.at_end(log_of_items([[0]], n_items=4))
     with pytest.raises(AssertionError, match="span the targets"):
         QuerySet(queries, np.array([0, 1]), np.array([1, 2], np.int32))
+
+
+def test_chosen_rows_keep_their_candidates() -> None:
+    candidates = Candidates(np.array([0, 2, 2, 5]), np.array([1, 4, 0, 2, 3], np.int32))
+    chosen = candidates.take(np.array([2, 1, 0]))
+    assert chosen.offsets.tolist() == [0, 3, 3, 5]
+    assert chosen.items.tolist() == [0, 2, 3, 1, 4]
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [([4, 1], "distinct, rising and known"), ([1, 1], "distinct, rising and known"), ([-1, 1], "known")],
+)
+def test_candidates_are_distinct_and_known(items: list[int], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        Candidates(np.array([0, 2]), np.array(items, np.int32))
+
+
+def test_only_unknown_targets_may_be_repeated() -> None:
+    queries, offsets = Queries.anonymous([[0]]), np.array([0, 3])
+    assert QuerySet(queries, offsets, np.array([-1, -1, 2], np.int32)).target_counts.tolist() == [3]
+    for wrong in ([-1, 2, 2], [2, -1, -1], [-2, -1, 2]):
+        with pytest.raises(AssertionError, match=r"distinct and rising|below -1"):
+            QuerySet(queries, offsets, np.array(wrong, np.int32))

@@ -189,3 +189,15 @@ def test_scores_that_cannot_be_ranked_are_an_error_that_names_the_model() -> Non
 def test_evaluating_on_no_query_is_an_error() -> None:
     with pytest.raises(DataError, match="there is no query to rank for"):
         evaluate(Table(SCORES), _query_set([], [], []), candidates=CANDIDATES, protocol=_protocol())
+
+
+def test_a_target_that_the_log_does_not_hold_is_cold_and_a_miss() -> None:
+    query_set = _query_set([0, 1], [0, 0], [[-1], [2]])
+    found = evaluate(
+        Table([[1, 2, 3], [1, 2, 3]]),
+        query_set,
+        candidates=np.ones(3, np.bool_),
+        protocol=EvaluationProtocol(("hr",), (3,)),
+    )
+    assert found.metrics["hr@3"] == 0.5
+    assert found.metrics["cold_targets"] == 0.5

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recdl.data.queries import Queries, QuerySet
+from recdl.data.queries import Candidates, Queries, QuerySet
 from recdl.errors import DataError
 from recdl.models.protocol import RankingTask
 from recdl.models.ranking import Ranking, rank, recommend
@@ -63,6 +64,46 @@ def test_a_target_has_the_rank_of_its_score_among_all_candidates() -> None:
     assert ranking.ranks.tolist() == [2, 4, 1]
     assert ranking.lists.tolist() == [[1, 2], [0, 1]]
     assert ranking.ranks.dtype == np.float64 and ranking.lists.dtype == np.int32
+
+
+def _among(task: RankingTask, given: Sequence[Sequence[int]]) -> RankingTask:
+    offsets = np.cumsum([0, *map(len, given)]).astype(np.int64)
+    items = np.array([item for row in given for item in row], np.int32)
+    return replace(task, query_set=replace(task.query_set, candidates=Candidates(offsets, items)))
+
+
+def test_a_query_with_candidates_of_its_own_ranks_these_alone() -> None:
+    scores = Table([[0.1, 0.9, 0.5, -2], [4, 3, 2, 1]])
+    ranking = rank(scores, _among(_task([[2], [3]], 4), [[0, 2], [1, 2, 3]]), k=3)
+    assert ranking.ranks.tolist() == [1, 3]
+    assert ranking.lists.tolist() == [[2, 0, -1], [1, 2, 3]]
+
+
+def test_a_target_that_is_no_candidate_of_its_query_or_unknown_is_not_ranked() -> None:
+    scores = Table([[4, 3, 2, 1], [4, 3, 2, 9]])
+    ranking = rank(scores, _among(_task([[0], [-1, 1]], 4), [[1, 2], [0, 1]]), k=1)
+    assert ranking.ranks.tolist() == [math.inf, math.inf, 2]
+    assert ranking.lists.tolist() == [[1], [0]]
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 2), min_size=6, max_size=6), st.sets(st.integers(0, 5), min_size=1))
+    ),
+    st.booleans(),
+)
+def test_ranks_among_candidates_are_those_of_a_catalogue_of_them_in_chunks_of_any_size(
+    rows: list[tuple[list[int], set[int]]], small: bool
+) -> None:
+    rows = [*rows, ([0, 1, 2, 0, 1, 2], {0, 3})]
+    given_items = [sorted(items) for _, items in rows]
+    table, targets = [scores for scores, _ in rows], [[items[-1]] for items in given_items]
+    task = _among(_task(targets, 6), given_items)
+    ranks = rank(Table(table), task, k=2, memory_budget=1 if small else 1 << 20).ranks
+    for scores, items, (target,), found in zip(table, given_items, targets, ranks, strict=True):
+        above = sum(scores[item] > scores[target] for item in items)
+        equal = sum(scores[item] == scores[target] for item in items)
+        assert found == above + (equal + 1) / 2
 
 
 def test_a_target_tied_with_others_has_the_mean_of_the_places_they_share() -> None:

@@ -14,7 +14,7 @@ from recdl.data.diagnosis.rhythm import Rhythm, measure_rhythm, rhythm_findings
 from recdl.data.diagnosis.shape import Shape, measure_shape, shape_findings
 from recdl.data.diagnosis.timeline import Timeline, measure_timeline, timeline_findings
 from recdl.data.prepared import PreparedLog
-from recdl.data.splits import Splitter
+from recdl.data.splits import Splitter, split_log
 from recdl.data.timestamps import iso_text
 from recdl.errors import DataError
 
@@ -130,7 +130,7 @@ def diagnose(
 
 def _split(log: PreparedLog, splitter: Splitter) -> tuple[dict[str, Any] | None, list[Finding]]:
     try:
-        split = splitter.split(log.interactions, data_fingerprint=log.fingerprint)
+        split = split_log(splitter, log)
     except DataError as error:
         return None, [split_failed(str(error))]
     return split.report | {"cold": cold_counts(split)}, list(split_findings(split.report))

@@ -18,7 +18,7 @@ def split_findings(report: Mapping[str, Any]) -> Iterator[Finding]:
     """
     test = report.get("test", {})
     leak = report.get("leak", {})
-    leaked = float(leak.get("train_events_after_first_test_target", 0.0))
+    leaked = float(leak.get("train_events_after_first_test_target") or 0.0)
     if leaked > 0:
         yield Finding(
             "leak",

@@ -12,6 +12,7 @@ from recdl.data.splits.parts import (
     Part,
     Positions,
     Split,
+    Vocabularies,
     assemble,
     check_target_behaviors,
     named,
@@ -56,7 +57,9 @@ class RandomSplit:
         if self.seed < 0:
             raise ConfigError(f"split.seed must be 0 or more, but is {self.seed}")
 
-    def split(self, log: Interactions, *, data_fingerprint: str) -> Split:
+    def split(
+        self, log: Interactions, *, data_fingerprint: str, vocabularies: Vocabularies | None = None
+    ) -> Split:
         """Draw the held-out events of `log`.
 
         Raises:

@@ -9,6 +9,7 @@ from recdl.data.sessions import check_rule, sequences
 from recdl.data.splits.parts import (
     Part,
     Split,
+    Vocabularies,
     ask_per_user,
     assemble,
     beginning,
@@ -47,7 +48,9 @@ class LeaveLastOut:
         if self.n < 1:
             raise ConfigError(f"split.n must be at least 1, but is {self.n}")
 
-    def split(self, log: Interactions, *, data_fingerprint: str) -> Split:
+    def split(
+        self, log: Interactions, *, data_fingerprint: str, vocabularies: Vocabularies | None = None
+    ) -> Split:
         """Cut the log of each user before its last 2 n target events.
 
         Raises:

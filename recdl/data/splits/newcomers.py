@@ -11,11 +11,13 @@ from recdl.data.sessions import check_rule, sequences
 from recdl.data.splits.parts import (
     Positions,
     Split,
+    Vocabularies,
     Window,
     ask_per_event,
     assemble,
     beginning,
     check_target_behaviors,
+    check_timed,
     first_at,
     named,
     part_of,
@@ -59,12 +61,15 @@ class NewUsersSplit:
         check_target_behaviors(self.target_behaviors)
         check_rule(self.sessions, name="split.sessions")
 
-    def split(self, log: Interactions, *, data_fingerprint: str) -> Split:
+    def split(
+        self, log: Interactions, *, data_fingerprint: str, vocabularies: Vocabularies | None = None
+    ) -> Split:
         """Part the users of `log` by the moment at which they begin.
 
         Raises:
             DataError: If a part would be left without users or targets, or the log lacks a target behaviour.
         """
+        check_timed(log, self)
         cut = sequences(log, self.sessions)
         log = cut.log
         is_target = target_mask(log, self.target_behaviors)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries, QuerySet, ragged_positions
 from recdl.data.sessions import Sequences
 from recdl.data.splits import report
+from recdl.data.vocabulary import Vocabulary
 from recdl.errors import ConfigError, DataError
 from recdl.storage import fingerprint
 
@@ -43,11 +44,20 @@ class Split:
     fingerprint: str
 
 
+class Vocabularies(NamedTuple):
+    """The raw ids of a log, by index."""
+
+    users: Vocabulary
+    items: Vocabulary
+
+
 class Splitter(Protocol):
     """A way to cut a log."""
 
-    def split(self, log: Interactions, *, data_fingerprint: str) -> Split:
-        """Cut `log`.
+    def split(
+        self, log: Interactions, *, data_fingerprint: str, vocabularies: Vocabularies | None = None
+    ) -> Split:
+        """Cut `log`; `vocabularies` are needed by those that read raw ids from files.
 
         Raises:
             DataError: If a part would be left empty.
@@ -73,7 +83,7 @@ class Part:
     ties: int | None
 
 
-def part_of(window: Window, query_set: QuerySet, ties: int) -> Part:
+def part_of(window: Window, query_set: QuerySet, ties: int | None) -> Part:
     """Describe a part that is a window of each user's events."""
     starts, ends = window
     return Part(query_set, int((ends - starts).sum()), int((ends > starts).sum()), ties)
@@ -94,6 +104,15 @@ def check_queries(rule: str) -> None:
 def named(target_behaviors: tuple[str, ...] | None) -> str:
     """Return the behaviours that are predicted, in words."""
     return "any behavior" if target_behaviors is None else " or ".join(target_behaviors)
+
+
+def check_timed(log: Interactions, splitter: object) -> None:
+    """Raise DataError if `log` has no times, for a way to cut that goes by them."""
+    if not log.timed:
+        raise DataError(
+            f"{type(splitter).__name__} cuts by time, but this log only has an order: its times are the places of"
+            " its rows; use split=leave_last_out, last_n, random or given"
+        )
 
 
 def target_mask(log: Interactions, names: tuple[str, ...] | None) -> npt.NDArray[np.bool_]:
@@ -186,7 +205,7 @@ def assemble(
     parts: Mapping[str, Part],
     *,
     cuts: Mapping[str, str | None],
-    first_asked: int,
+    first_asked: int | None,
     data_fingerprint: str,
 ) -> Split:
     """Put a split together with its report, which says the same things for every way to cut.
@@ -197,7 +216,7 @@ def assemble(
         train: The train part.
         parts: `validation` and `test`.
         cuts: The moments of the cuts, ISO 8601, where there are such.
-        first_asked: The earliest moment that a test query is asked at, microseconds.
+        first_asked: The earliest moment that a test query is asked at, microseconds; None where nothing tells.
         data_fingerprint: Of the log.
 
     Raises:

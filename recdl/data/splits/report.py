@@ -10,19 +10,20 @@ from recdl.data.interactions import Interactions
 from recdl.data.moments import iso
 from recdl.data.queries import QuerySet
 from recdl.data.sessions import Sequences
+from recdl.data.vocabulary import UNKNOWN
 
 _BLOCK = 1 << 22
 
 
 def of_train(train: Interactions) -> dict[str, Any]:
-    """Count the train part."""
+    """Count the train part; `first` and `last` are its times, null in a log without."""
     times = train.timestamps
     return {
         "events": train.n_events,
         "users": int((np.diff(train.offsets) > 0).sum()),
         "items": len(np.unique(train.items)),
-        "first": iso(int(times.min())),
-        "last": iso(int(times.max())),
+        "first": iso(int(times.min())) if train.timed else None,
+        "last": iso(int(times.max())) if train.timed else None,
     }
 
 
@@ -33,9 +34,9 @@ def of_queries(train: Interactions, log: Interactions, query_set: QuerySet) -> d
     without one. `no_history_share`: queries without history. `repeat_share`: targets in their query's own history.
     """
     queries, items = query_set.queries, query_set.target_items
-    in_train = np.zeros(log.n_items, np.bool_)
+    in_train = np.zeros(log.n_items + 1, np.bool_)  # at -1 is the place of an item that the log does not hold
     in_train[train.items] = True
-    has_events = np.diff(train.offsets) > 0
+    has_events = np.append(np.diff(train.offsets) > 0, np.False_)
     return {
         "queries": len(queries),
         "targets": len(items),
@@ -54,8 +55,11 @@ def of_sequences(sequences: Sequences) -> dict[str, Any]:
     return {"unit": "session", "sequences": sequences.log.n_users, "users": users}
 
 
-def leak(train: Interactions, first_asked: int) -> dict[str, Any]:
+def leak(train: Interactions, first_asked: int | None) -> dict[str, Any]:
     """Say how much of train is later than the earliest test query, which no model may know in life."""
+    if first_asked is None or not train.timed:
+        statement = "It cannot be said: there are no times of train and of test that could be compared."
+        return {"train_events_after_first_test_target": None, "statement": statement}
     share = float((train.timestamps > first_asked).mean())
     if share == 0:
         statement = "Nothing: no train event is later than any test target."
@@ -70,7 +74,7 @@ def leak(train: Interactions, first_asked: int) -> dict[str, Any]:
 def _repeats(log: Interactions, query_set: QuerySet) -> Iterator[npt.NDArray[np.bool_]]:
     """Give, by blocks, whether each target's item occurs in its query's history."""
     queries = query_set.queries
-    is_beginning = queries.items is log.items
+    is_beginning = queries.items is log.items and len(queries) > 0 and queries.users.min() != UNKNOWN
     return _repeats_in_log(log, query_set) if is_beginning else _repeats_in_histories(query_set)
 
 
@@ -88,8 +92,10 @@ def _repeats_in_log(log: Interactions, query_set: QuerySet) -> Iterator[npt.NDAr
         owners = np.repeat(np.arange(first, last), np.diff(log.offsets[first : last + 1]))
         pairs, firsts = np.unique(owners * log.n_items + log.items[start:end], return_index=True)
         wanted = users[rows].astype(np.int64) * log.n_items + query_set.target_items[rows]
-        # A target is an event of its user, so that its pair is always found.
-        yield firsts[np.searchsorted(pairs, wanted)] + start < ends[rows]
+        # A target that is given in a file is no event of its user: its pair may be missing.
+        found = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
+        known = (pairs[found] == wanted) & (query_set.target_items[rows] != UNKNOWN)
+        yield known & (firsts[found] + start < ends[rows])
 
 
 def _repeats_in_histories(query_set: QuerySet) -> Iterator[npt.NDArray[np.bool_]]:
@@ -103,7 +109,7 @@ def _repeats_in_histories(query_set: QuerySet) -> Iterator[npt.NDArray[np.bool_]
         asked = np.repeat(np.arange(last - first, dtype=np.int64), counts[first:last])
         shift = 1 + int(max(items.max(initial=0), query_set.target_items[start:end].max(initial=0)))
         targets = query_set.target_items[start:end]
-        yield np.isin(asked * shift + targets, rows * shift + items)
+        yield np.isin(asked * shift + targets, rows * shift + items) & (targets != UNKNOWN)
 
 
 def _blocks(offsets: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:

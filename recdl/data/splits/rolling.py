@@ -10,11 +10,13 @@ from recdl.data.sessions import check_rule, sequences
 from recdl.data.splits.parts import (
     QueryRule,
     Split,
+    Vocabularies,
     ask_in_window,
     assemble,
     beginning,
     check_queries,
     check_target_behaviors,
+    check_timed,
     first_at,
     first_moment,
     named,
@@ -63,12 +65,15 @@ class RollingSplit:
         check_target_behaviors(self.target_behaviors)
         check_rule(self.sessions, name="split.sessions")
 
-    def split(self, log: Interactions, *, data_fingerprint: str) -> Split:
+    def split(
+        self, log: Interactions, *, data_fingerprint: str, vocabularies: Vocabularies | None = None
+    ) -> Split:
         """Cut `log` into this fold.
 
         Raises:
             DataError: If the windows do not fit into the log, or one is empty.
         """
+        check_timed(log, self)
         cut = sequences(log, self.sessions)
         log = cut.log
         is_target = target_mask(log, self.target_behaviors)

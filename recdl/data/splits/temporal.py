@@ -10,11 +10,13 @@ from recdl.data.sessions import check_rule, sequences
 from recdl.data.splits.parts import (
     QueryRule,
     Split,
+    Vocabularies,
     ask_in_window,
     assemble,
     beginning,
     check_queries,
     check_target_behaviors,
+    check_timed,
     first_at,
     first_moment,
     named,
@@ -66,12 +68,15 @@ class TemporalSplit:
         if self.gap is not None:
             duration(self.gap, name="split.gap")
 
-    def split(self, log: Interactions, *, data_fingerprint: str) -> Split:
+    def split(
+        self, log: Interactions, *, data_fingerprint: str, vocabularies: Vocabularies | None = None
+    ) -> Split:
         """Cut `log` at two global moments.
 
         Raises:
             DataError: If a part would be left empty, a cut lies outside the log, or it lacks a target behaviour.
         """
+        check_timed(log, self)
         cut = sequences(log, self.sessions)
         log = cut.log
         is_target = target_mask(log, self.target_behaviors)
