@@ -102,6 +102,7 @@ def test_bare_queries_come_with_their_histories(tmp_path: Path) -> None:
     assert asked(made.test) == [(-1, [0, 5], [2]), (-1, [], [3]), (-1, [1], [1])]
     assert made.report["test"]["repeat_share"] == pytest.approx(1 / 3)
     assert made.report["test"]["cold_user_share"] == 1.0
+    assert made.report["test"]["users"] == 3
 
 
 def test_an_item_that_the_log_lacks_is_a_miss_and_is_left_out_of_histories(tmp_path: Path) -> None:

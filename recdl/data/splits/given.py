@@ -21,6 +21,7 @@ from recdl.data.splits.given_candidates import counts_of, draw_candidates, read_
 from recdl.data.splits.given_files import Form, Given, GivenColumns, Kind, UnknownRule, read_given
 from recdl.data.splits.given_validation import ValidationRule, cut_validation
 from recdl.data.splits.parts import Part, Split, Vocabularies, assemble, settings_of
+from recdl.data.vocabulary import UNKNOWN
 from recdl.errors import ConfigError
 from recdl.storage import file_fingerprint
 
@@ -161,5 +162,7 @@ def sampled_warning(candidates: Candidates) -> str:
 
 
 def _part(given: Given) -> Part:
-    """Describe a part that is read: it takes no event out of the log."""
-    return Part(given.query_set, 0, len(np.unique(given.query_set.people)), ties=None)
+    """Describe a part that is read: it takes no event out of the log. A bare query is someone of its own."""
+    people = given.query_set.people
+    users = len(np.unique(people[people != UNKNOWN])) + int((people == UNKNOWN).sum())
+    return Part(given.query_set, 0, users, ties=None)
