@@ -72,6 +72,7 @@ class _RunSettings(PrepareSettings):
     tracking: Node
     evaluation: Node
     seed: int = Field(ge=0, lt=2**32)
+    refit: bool
     run_dir: str | None
     overwrite: bool
 

@@ -17,7 +17,7 @@ from recdl.evaluation.records import RunRecord
 from recdl.signatures import checked_settings
 from recdl.storage import fingerprint
 
-_SHARED = ("data", "split", "trainer", "tracking", "evaluation", "seed")
+_SHARED = ("data", "split", "trainer", "tracking", "evaluation", "refit", "seed")
 
 
 def benchmark(config: Mapping[str, Any]) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 from recdl.commands.ingredients import (
     fresh_folder,
+    learned_from,
     log_of_run,
     model_of_run,
     settings_of,
     split_of_run,
 )
-from recdl.commands.recording import print_summary, record_evaluations
+from recdl.commands.recording import Asked, print_summary, record_evaluations, record_split
 from recdl.config import EvaluateSettings, build
 from recdl.evaluation.protocol import EvaluationProtocol
 from recdl.evaluation.records import Ingredient, RunRecord, RunWriter, check_run_folder
@@ -52,9 +53,23 @@ def evaluate(config: Mapping[str, Any]) -> None:
         identity=replace(record.identity, protocol=ingredient, metric_version=METRIC_VERSION),
         overwrite=settings.overwrite,
     )
-    seconds = record_evaluations(
-        writer, model, split, protocol=protocol, seed=record.identity.seed, progress=settings.progress
+    record_split(writer, split)
+    learned = learned_from(record, split)
+    # A model that was fitted again has learned the answers of validation.
+    parts = (
+        {"test": split.test}
+        if learned is not split.train
+        else {"validation": split.validation, "test": split.test}
     )
+    seconds = record_evaluations(
+        writer,
+        model,
+        [Asked(part, query_set, learned) for part, query_set in parts.items()],
+        protocol=protocol,
+        seed=record.identity.seed,
+        progress=settings.progress,
+    )
+    writer.write_state(model.get_state())
     fit_seconds = record.metrics["time/fit_seconds"]
     evaluated = writer.finish(fit_seconds=fit_seconds, learning_curve=record.learning_curve, metrics=seconds)
     print_summary(evaluated, fitted=False)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recdl.commands.ingredients import candidates, log_of_run, model_of_run, split_of_run
+from recdl.commands.ingredients import candidates, learned_from, log_of_run, model_of_run, split_of_run
 from recdl.config import ExportSettings
 from recdl.evaluation.records import RunRecord
 from recdl.serving.bundle import check_bundle_folder, write_bundle
@@ -26,6 +26,6 @@ def export(config: Mapping[str, Any]) -> None:
     check_bundle_folder(folder, overwrite=settings.overwrite)
     model_of_run(record)  # what was learned fits what the bundle will say the model is
     log = log_of_run(record, prepared=settings.prepared, progress=settings.progress)
-    allowed = candidates(split_of_run(record, log).train)
+    allowed = candidates(learned_from(record, split_of_run(record, log)))
     write_bundle(folder, record, log, candidates=allowed, overwrite=settings.overwrite)
     print(folder)

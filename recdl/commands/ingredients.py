@@ -36,6 +36,24 @@ def candidates(train: Interactions) -> npt.NDArray[np.bool_]:
     return mask
 
 
+def check_refit(split: Split) -> None:
+    """Raise DataError if the validation part is no part of the log, so that it cannot be learned from."""
+    if split.known is None:
+        raise DataError(
+            "refit: the events of validation are not in the log, only in a file of questions; set refit=false, or"
+            " let validation be cut from the log (split.validation=null)"
+        )
+
+
+def learned_from(record: RunRecord, split: Split) -> Interactions:
+    """Return what the model that a run has kept was fitted on."""
+    if not record.config.get("refit", False):
+        return split.train
+    check_refit(split)
+    assert split.known is not None, "it was checked"
+    return split.known()
+
+
 def find_prepared(root: Path, *, fingerprint: str) -> Path | None:
     """Return the folder below `root` that holds the prepared log with this fingerprint, if one does."""
     for manifest in sorted(root.glob("*/manifest.json")):

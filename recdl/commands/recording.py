@@ -2,11 +2,15 @@
 
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 
 from recdl.commands.ingredients import candidates
+from recdl.data.interactions import Interactions
+from recdl.data.queries import QuerySet
 from recdl.data.splits import Split
 from recdl.evaluation.evaluate import evaluate
 from recdl.evaluation.protocol import EvaluationProtocol
@@ -14,23 +18,51 @@ from recdl.evaluation.records import RunRecord, RunWriter
 from recdl.models.protocol import Recommender
 
 
-def record_evaluations(
-    writer: RunWriter, model: Recommender, split: Split, *, protocol: EvaluationProtocol, seed: int, progress: bool
-) -> dict[str, float]:
-    """Evaluate on validation and on test, write both, and return the seconds each took, by metric name."""
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A part of a split that a model is asked.
+
+    Attributes:
+        part: "validation" or "test".
+        query_set: The questions.
+        learned_from: What the model was fitted on.
+    """
+
+    part: str
+    query_set: QuerySet
+    learned_from: Interactions
+
+
+def record_split(writer: RunWriter, split: Split) -> None:
+    """Write what the split holds, and show what it warns of."""
     writer.write_split_report(split.report)
     for warning in split.report["warnings"]:
         print(f"warning: {warning}", file=sys.stderr)
-    allowed = candidates(split.train)
+
+
+def record_evaluations(
+    writer: RunWriter,
+    model: Recommender,
+    asked: Sequence[Asked],
+    *,
+    protocol: EvaluationProtocol,
+    seed: int,
+    progress: bool,
+) -> dict[str, float]:
+    """Evaluate a model on some parts, write the results, and return the seconds each took, by metric name."""
     seconds = {}
-    for part, query_set in (("validation", split.validation), ("test", split.test)):
+    for one in asked:
         started = time.perf_counter()
         evaluation = evaluate(
-            model, query_set, candidates=allowed, protocol=protocol, seed=seed, progress=progress
+            model,
+            one.query_set,
+            candidates=candidates(one.learned_from),
+            protocol=protocol,
+            seed=seed,
+            progress=progress,
         )
-        seconds[f"time/{part}_seconds"] = time.perf_counter() - started
-        writer.write_evaluation(part, evaluation)
-    writer.write_state(model.get_state())
+        seconds[f"time/{one.part}_seconds"] = time.perf_counter() - started
+        writer.write_evaluation(one.part, evaluation)
     return seconds
 
 
@@ -62,7 +94,8 @@ def print_summary(record: RunRecord, *, fitted: bool = True) -> None:
             continue
         ends = record.intervals.get(name)
         interval = "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
-        table.add_row(metric, f"{record.metrics[f'validation/{metric}']:.4f}", f"{value:.4f}", interval)
+        validation = record.metrics.get(f"validation/{metric}")
+        table.add_row(metric, "" if validation is None else f"{validation:.4f}", f"{value:.4f}", interval)
     console().print(table)
     if fitted:
         print(f"fitted in {record.metrics['time/fit_seconds']:.1f} s")

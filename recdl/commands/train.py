@@ -1,14 +1,16 @@
 """Train one model on a log, evaluate it, and leave a run record."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from recdl.commands.ingredients import candidates, fresh_folder, settings_of
-from recdl.commands.recording import deciding_metric, print_summary, record_evaluations
+from recdl.commands.ingredients import candidates, check_refit, fresh_folder, settings_of
+from recdl.commands.recording import Asked, deciding_metric, print_summary, record_evaluations, record_split
 from recdl.config import TrainSettings, build, build_model
+from recdl.data.interactions import Interactions
 from recdl.data.preparation import prepare
 from recdl.data.prepared import PreparedLog
 from recdl.data.splits import Split, Splitter, split_log
@@ -49,21 +51,60 @@ def record_run(config: Mapping[str, Any]) -> RunRecord:
     plan = _Plan.of(settings, folder)
     log = prepare(plan.source, Path(settings.prepared_root), progress=settings.progress)
     split = split_log(plan.splitter, log)
+    if settings.refit:
+        check_refit(split)
     writer = RunWriter.start(
         folder,
         config=config,
         identity=_identity(settings, log, split, plan.protocol),
         overwrite=settings.overwrite,
     )
+    record_split(writer, split)
     started = time.perf_counter()
     task = RankingTask(split.validation, candidates(split.train), plan.protocol.exclude_history)
     model = plan.model.fit(split.train, task)
     fit_seconds = time.perf_counter() - started
-    seconds = record_evaluations(
-        writer, model, split, protocol=plan.protocol, seed=settings.seed, progress=settings.progress
-    )
     curve = getattr(model, "learning_curve_", [])  # baselines learn in one go and have none
-    return writer.finish(fit_seconds=fit_seconds, learning_curve=curve, metrics=seconds)
+    record = partial(
+        record_evaluations, writer, protocol=plan.protocol, seed=settings.seed, progress=settings.progress
+    )
+    figures = record(model, [Asked("validation", split.validation, split.train)])
+    learned_from = split.train
+    if split.known is not None and settings.refit:
+        learned_from = split.known()
+        started = time.perf_counter()
+        model, epochs = _refitted(settings, learned_from, curve, folder)
+        figures |= {"time/refit_seconds": time.perf_counter() - started} | epochs
+    figures |= record(model, [Asked("test", split.test, learned_from)])
+    writer.write_state(model.get_state())
+    return writer.finish(fit_seconds=fit_seconds, learning_curve=curve, metrics=figures)
+
+
+def _refitted(
+    settings: TrainSettings, known: Interactions, curve: Sequence[Mapping[str, float]], folder: Path
+) -> tuple[Recommender, dict[str, float]]:
+    """Fit a model like the first on all that is known before test, for as many epochs as validation found best.
+
+    Returns:
+        The model, and how many epochs it was trained for, by metric name; empty for one that learns in one go.
+    """
+    if not curve:
+        return _model(settings, folder).fit(known), {}
+    monitor = f"validation/{settings.trainer['monitor']}"
+    best = max(curve, key=lambda entry: entry[monitor])  # the first of equals, as was kept
+    epochs = int(best["epoch"]) + 1
+    model = _model(settings, folder / "refit", max_epochs=epochs)
+    return model.fit(known), {"model/refit_epochs": float(epochs)}
+
+
+def _model(settings: TrainSettings, folder: Path, **changes: Any) -> Recommender:
+    """Construct the model, unfitted, with the trainer that writes into `folder`."""
+    tracking = build(settings.tracking, group="tracking")
+    trainer = build(
+        {**settings.trainer, **changes}, group="trainer", extras={"folder": folder, "tracking": tracking}
+    )
+    model: Recommender = build_model(settings.model, extras={"trainer": trainer, "seed": settings.seed})
+    return model
 
 
 @dataclass(frozen=True)
@@ -77,13 +118,11 @@ class _Plan:
 
     @classmethod
     def of(cls, settings: TrainSettings, folder: Path) -> Self:
-        tracking = build(settings.tracking, group="tracking")
-        trainer = build(settings.trainer, group="trainer", extras={"folder": folder, "tracking": tracking})
         return cls(
             source=build(settings.data, group="data"),
             splitter=build(settings.split, group="split"),
             protocol=build(settings.evaluation, group="evaluation"),
-            model=build_model(settings.model, extras={"trainer": trainer, "seed": settings.seed}),
+            model=_model(settings, folder),
         )
 
 

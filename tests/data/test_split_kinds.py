@@ -1,5 +1,7 @@
 """Folds, new users, random and session splits by hand, and what each promises of any log."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,6 +40,11 @@ SPREAD = st.lists(
 def days(n: int = 10) -> Interactions:
     """One user, an item a day."""
     return log_of_events([(0, day * DAY, 0, day) for day in range(n)], n_users=1, n_items=n)
+
+
+def pairs(log: Interactions) -> Counter[tuple[int, int]]:
+    """User and item of each event."""
+    return Counter(zip(log.users.tolist(), log.items.tolist(), strict=True))
 
 
 def two_sessions() -> Interactions:
@@ -148,6 +155,31 @@ def test_every_event_is_in_one_part_or_counted_as_left_out(events: list[Event], 
     parts = ("train", "validation", "test", "left_out")
     assert sum(report[part]["events"] for part in parts) == len(events)
     assert report["left_out"]["events"] >= 0
+
+
+@given(EVENTS, ANY)
+def test_what_is_known_before_test_is_train_with_validation_and_nothing_of_test(
+    events: list[Event], splitter: TemporalSplit
+) -> None:
+    split = cut_or_discard(splitter, log_of(events))
+    assert split.known is not None
+    known = split.known()
+    held = [split.report[part]["events"] for part in ("validation", "test")]
+    if isinstance(
+        splitter, NewUsersSplit
+    ):  # what train's users do in the window of validation is left out of train
+        assert known.n_events >= split.train.n_events + held[0]
+    else:
+        assert known.n_events == split.train.n_events + held[0]
+    assert known.n_events + held[1] <= len(events)
+    assert not pairs(split.train) - pairs(known)
+
+
+def test_a_gap_is_kept_before_test_too_when_validation_is_learned_from() -> None:
+    split = cut(TemporalSplit(test_from="2d", validation_from="3d", gap="1d"), days())
+    assert split.train.items.tolist() == [0, 1]
+    assert split.known is not None
+    assert split.known().items.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 @given(SPREAD, ROLLING | NEW_USERS)

@@ -93,6 +93,7 @@ class RandomSplit:
             cuts={"validation": None, "test": None},
             first_asked=int(log.timestamps[held["test"]].min()),
             data_fingerprint=data_fingerprint,
+            known=lambda: log.where(~np.isin(np.arange(log.n_events), held["test"])),
         )
         made.report["warnings"].append(WARNING)
         made.report["leak"]["statement"] += f" Besides, {WARNING}."

@@ -120,6 +120,7 @@ class GivenSplit:
             cuts={"validation": None, "test": None},
             first_asked=read["test"].first_asked,
             data_fingerprint=data_fingerprint,
+            known=(lambda: log) if self.validation is None else None,
         )
         for name, given in read.items():
             made.report[name] |= {

@@ -88,4 +88,5 @@ class LeaveLastOut:
             cuts={"validation": None, "test": None},
             first_asked=first_moment(log, parts["test"].query_set),
             data_fingerprint=data_fingerprint,
+            known=lambda: beginning(log, edges[1]),
         )

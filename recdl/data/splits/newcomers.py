@@ -105,6 +105,7 @@ class NewUsersSplit:
             cuts={"validation": iso(validation), "test": iso(test)},
             first_asked=int(log.timestamps[parts["test"].query_set.queries.ends].min()),
             data_fingerprint=data_fingerprint,
+            known=lambda: beginning(log, np.where(begins < test, at_test, log.offsets[:-1])),
         )
 
     def _ask(self, log: Interactions, window: Window, is_target: np.ndarray) -> QuerySet | None:

@@ -1,6 +1,6 @@
 """What every way to cut a log shares: the parts, how they are asked about, and how a split is put together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
@@ -35,6 +35,8 @@ class Split:
         test: Queries for the figures that are reported.
         report: JSON: what each part holds, whom it leaves cold, what it repeats, what it leaks, and the cuts.
         fingerprint: Of the split's settings and of the data, wherever the data lies.
+        known: Gives what may be learned from once validation has decided: train and the events of validation, and
+            nothing that test asks for. None where the validation part is no part of the log.
     """
 
     train: Interactions
@@ -42,6 +44,7 @@ class Split:
     test: QuerySet
     report: dict[str, Any]
     fingerprint: str
+    known: Callable[[], Interactions] | None = None
 
 
 class Vocabularies(NamedTuple):
@@ -207,6 +210,7 @@ def assemble(
     cuts: Mapping[str, str | None],
     first_asked: int | None,
     data_fingerprint: str,
+    known: Callable[[], Interactions] | None,
 ) -> Split:
     """Put a split together with its report, which says the same things for every way to cut.
 
@@ -218,6 +222,7 @@ def assemble(
         cuts: The moments of the cuts, ISO 8601, where there are such.
         first_asked: The earliest moment that a test query is asked at, microseconds; None where nothing tells.
         data_fingerprint: Of the log.
+        known: See `Split`.
 
     Raises:
         DataError: If nothing is left to learn from.
@@ -247,6 +252,7 @@ def assemble(
         test=query_sets["test"],
         report=described,
         fingerprint=fingerprint({"version": SPLIT_VERSION, **settings}, data_fingerprint),
+        known=known,
     )
 
 

@@ -105,6 +105,7 @@ class RollingSplit:
             cuts={"validation": iso(moments[0]), "test": iso(moments[1]), "end": iso(moments[2])},
             first_asked=first_moment(log, parts["test"].query_set),
             data_fingerprint=data_fingerprint,
+            known=lambda: beginning(log, edges[1]),
         )
 
     def _edge(self, times: np.ndarray[tuple[int], np.dtype[np.int64]], windows: int) -> int:

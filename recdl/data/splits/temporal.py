@@ -97,15 +97,15 @@ class TemporalSplit:
                     " split.target_behaviors"
                 )
             parts[name] = part_of(window, query_set, int((times == moments[name]).sum()))
-        learned = validation
-        if self.gap is not None:
-            learned = first_at(log, moments["validation"] - duration(self.gap, name="split.gap"))
+        gap = 0 if self.gap is None else duration(self.gap, name="split.gap")
+        learned = {name: first_at(log, moment - gap) for name, moment in moments.items()}
         return assemble(
             settings_of(self),
             cut,
-            beginning(log, learned),
+            beginning(log, learned["validation"]),
             parts,
             cuts={name: iso(moments[name]) for name in parts},
             first_asked=first_moment(log, parts["test"].query_set),
             data_fingerprint=data_fingerprint,
+            known=lambda: beginning(log, learned["test"]),
         )
