@@ -12,7 +12,7 @@ from recdl.commands.ingredients import candidates
 from recdl.data.interactions import Interactions
 from recdl.data.queries import QuerySet
 from recdl.data.splits import Split
-from recdl.evaluation.evaluate import evaluate
+from recdl.evaluation.evaluate import SAMPLED, evaluate
 from recdl.evaluation.protocol import EvaluationProtocol
 from recdl.evaluation.records import RunRecord, RunWriter
 from recdl.models.protocol import Recommender
@@ -84,7 +84,8 @@ def deciding_metric(record: RunRecord) -> str:
 def print_summary(record: RunRecord, *, fitted: bool = True) -> None:
     """Print the metrics of a run, how long it took to fit if it just was, and where its record lies."""
     confidence = float(record.identity.protocol.settings["confidence"])
-    table = Table(title=f"{record.identity.model} on {record.identity.data.name}", title_justify="left")
+    among = ", among sampled candidates" if f"test/{SAMPLED}" in record.metrics else ""
+    table = Table(title=f"{record.identity.model} on {record.identity.data.name}{among}", title_justify="left")
     table.add_column("metric")
     for column in ("validation", "test", f"{confidence:.0%} interval of test"):
         table.add_column(column, justify="right")

@@ -15,6 +15,9 @@ from recdl.metrics.ranking import RANKING_METRICS
 from recdl.models.protocol import RankingTask, Recommender
 from recdl.models.ranking import Ranking, rank
 
+SAMPLED = "sampled_candidates"
+"""Name of the figure that marks an evaluation among given candidates: how many a query ranks, on average."""
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -24,7 +27,8 @@ class Evaluation:
         metrics: Figures by name: "ndcg@10" and the like, means over all queries; "coverage@10"; "n_queries";
             "cold_targets", the share of the targets that are no candidates (the model never saw them); and, where
             history is excluded, "masked_targets", the share that could not be recommended for standing in the
-            history of their query. Both kinds count as misses.
+            history of their query. Both kinds count as misses; and, where queries rank candidates of their own in
+            place of the catalogue, "sampled_candidates", how many.
         intervals: Percentile bootstrap interval of each mean over queries, users resampled.
         per_query: A row a query: `query` (row of the query set, int64), `user` (user index, of a session its
             user's, -1 unknown, int32),
@@ -104,12 +108,15 @@ def _intervals(
 
 
 def _shares(ranking: Ranking, task: RankingTask) -> dict[str, float]:
-    """Return the shares of the targets that no model could have ranked."""
+    """Return the shares of the targets that no model could have ranked, and how many candidates were given."""
     items = task.query_set.target_items
     known = (items != UNKNOWN) & task.candidates[items]
     shares = {"cold_targets": float(1.0 - known.mean())}
     if task.exclude_history:
         shares["masked_targets"] = float((known & np.isinf(ranking.ranks)).mean())
+    given = task.query_set.candidates
+    if given is not None:
+        shares[SAMPLED] = float(given.counts.mean())
     return shares
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from recdl.evaluation.comparison import ComparedRun, Comparison, Figure
+from recdl.evaluation.comparison import PART, ComparedRun, Comparison, Figure
+from recdl.evaluation.evaluate import SAMPLED
 
 METRIC_MEANINGS = {
     "hr": "share of the queries with at least one target in the list",
@@ -133,9 +134,23 @@ def finding(comparison: Comparison) -> str:
     return f"{text}, but the difference to the reference, {comparison.reference}, may be chance."
 
 
+def sampled(comparison: Comparison) -> str:
+    """Warn of figures among given candidates; nothing where all items are ranked."""
+    given = comparison.runs[0].metrics.get(f"{PART}/{SAMPLED}")
+    if given is None:
+        return ""
+    return (
+        f"Sampled candidates: each query ranks about {given:.0f} items that the protocol gives, not the catalogue. Such"
+        " figures are far higher than those of full ranking, and may order models differently (Krichene & Rendle,"
+        " 2020)."
+    )
+
+
 def rules(comparison: Comparison) -> list[str]:
     """Say how the figures were measured, a sentence a rule."""
-    said = ["Candidates are all items with an event in train; every candidate is ranked, none is sampled."]
+    said = [
+        sampled(comparison) or "Candidates are all items with an event in train; all are ranked, none is sampled."
+    ]
     excluded = comparison.protocol.settings.get("exclude_history")
     if excluded is not None:
         said.append(
@@ -197,7 +212,7 @@ def short_legend(comparison: Comparison) -> str:
         text += (
             f" {percent(comparison.cold_target_share)} of the targets are unknown to train and count as misses."
         )
-    return text
+    return f"{text} {sampled(comparison)}".strip()
 
 
 def run_facts(run: ComparedRun) -> dict[str, str]:

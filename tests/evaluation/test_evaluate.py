@@ -1,11 +1,12 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from recdl.data.queries import Queries, QuerySet
+from recdl.data.queries import Candidates, Queries, QuerySet
 from recdl.errors import DataError
 from recdl.evaluation.evaluate import evaluate
 from recdl.evaluation.protocol import EvaluationProtocol
@@ -189,6 +190,17 @@ def test_scores_that_cannot_be_ranked_are_an_error_that_names_the_model() -> Non
 def test_evaluating_on_no_query_is_an_error() -> None:
     with pytest.raises(DataError, match="there is no query to rank for"):
         evaluate(Table(SCORES), _query_set([], [], []), candidates=CANDIDATES, protocol=_protocol())
+
+
+def test_figures_among_given_candidates_are_marked_with_their_number() -> None:
+    candidates = Candidates(np.array([0, 1, 4]), np.array([1, 0, 1, 2], np.int32))
+    query_set = replace(_query_set([0, 1], [0, 0], [[1], [2]]), candidates=candidates)
+    protocol = EvaluationProtocol(("hr",), (1,))
+    table = Table([[3, 2, 1], [1, 2, 1.5]])
+    found = evaluate(table, query_set, candidates=np.ones(3, np.bool_), protocol=protocol)
+    assert (found.metrics["hr@1"], found.metrics["sampled_candidates"]) == (0.5, 2.0)
+    full = evaluate(table, replace(query_set, candidates=None), candidates=np.ones(3, np.bool_), protocol=protocol)
+    assert "sampled_candidates" not in full.metrics
 
 
 def test_a_target_that_the_log_does_not_hold_is_cold_and_a_miss() -> None:

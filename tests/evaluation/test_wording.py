@@ -98,3 +98,14 @@ def test_a_run_says_how_it_came_about(tmp_path: Path) -> None:
     assert facts["Seed"] == "0"
     assert facts["Settings that differ"] == "model.k=11"
     assert "numpy=" in facts["Versions"]
+
+
+def test_figures_among_sampled_candidates_are_warned_of_where_they_are_shown(tmp_path: Path) -> None:
+    found = compare([write_run(tmp_path / "a")])
+    assert wording.sampled(found) == ""
+    assert "none is sampled" in wording.rules(found)[0]
+    marked = replace(found.runs[0], metrics={**found.runs[0].metrics, "test/sampled_candidates": 99.97})
+    warned = replace(found, runs=(marked,))
+    for text in (wording.rules(warned)[0], wording.short_legend(warned)):
+        assert "Sampled candidates: each query ranks about 100 items" in text
+        assert "Krichene & Rendle" in text
