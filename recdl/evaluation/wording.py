@@ -140,9 +140,9 @@ def sampled(comparison: Comparison) -> str:
     if given is None:
         return ""
     return (
-        f"Sampled candidates: each query ranks about {given:.0f} items that the protocol gives, not the catalogue. Such"
-        " figures are far higher than those of full ranking, and may order models differently (Krichene & Rendle,"
-        " 2020)."
+        f"Sampled candidates: each query ranks about {given:.0f} items that the protocol gives, not the catalogue."
+        " Such figures are far higher than those of full ranking, and may order models differently (Krichene &"
+        " Rendle, 2020)."
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.command_line import fail, succeed
+from tests.scripts.command_line import SHOP, fail, succeed
 
 FILES = {
     "train.tsv": "user\titem\n" + "".join(f"{u}\ti{(u + step) % 9}\n" for u in range(12) for step in range(4)),
@@ -63,3 +63,20 @@ def test_runs_on_other_candidates_are_not_put_into_one_table(folder: Path) -> No
     message = fail(folder, "compare.py", "runs/first", "runs/others")
     assert "these runs cannot be compared" in message
     assert "candidates=others.tsv" in message
+
+
+def test_runs_of_several_folds_are_compared_within_each_and_over_all(tmp_path: Path) -> None:
+    points = ("split=rolling", "split.fold=0,1", "model=popularity,item_knn", "run_dir=runs", "tracking=none")
+    succeed(tmp_path, "train.py", "--multirun", *SHOP, *points)
+    runs = [f"runs/{point}" for point in range(4)]
+    shown = succeed(tmp_path, "compare.py", *runs, "output=report")
+    assert "mean over folds 0, 1 of shop (rolling split)" in shown
+    over = json.loads((tmp_path / "report" / "folds.json").read_text())
+    for label in ("popularity", "item_knn"):
+        expected = [
+            next(run for run in json.loads(page.read_text())["runs"] if run["label"] == label)["figures"][
+                "ndcg@10"
+            ]
+            for page in (tmp_path / "report" / f"fold-{fold}" / "comparison.json" for fold in (0, 1))
+        ]
+        assert over["runs"][label]["ndcg@10"]["by_fold"] == [figure["value"] for figure in expected]

@@ -34,7 +34,7 @@ class RollingSplit:
     Fold f learns from all before its validation window, which is the window before its test window, so that the
     test window of a fold is the validation window of the next. What is later than its test window is left out.
     A run trains one fold; `--multirun split.fold=0,1,2` trains all. Each fold is a split with a fingerprint of its
-    own: runs are compared fold by fold, since two folds ask different questions.
+    own: runs are tested fold by fold, since two folds ask different questions, and shown with means over folds.
 
     Attributes:
         fold: Which one, from 0 (the earliest) to `n_folds` - 1.
