@@ -55,7 +55,8 @@ class Popularity:
         """Count the users of each item.
 
         Raises:
-            DataError: If no event is left to count, or the log lacks one of the behaviours.
+            DataError: If no event is left to count, or the log lacks one of the behaviours, or the
+                times that a window needs.
         """
         if not train.n_events:
             raise DataError("there is no event to learn from; check the split")
@@ -63,6 +64,8 @@ class Popularity:
         if self.behaviors is not None:
             counted &= np.isin(train.behaviors, train.behavior_codes(self.behaviors))
         if self.window_days is not None:
+            if not train.timed:
+                raise DataError("window_days: this log has an order and no times; set it to null")
             counted &= train.timestamps.max() - train.timestamps <= self.window_days * _MICROSECONDS_A_DAY
         if not counted.all():
             train = train.where(counted)

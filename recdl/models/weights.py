@@ -73,8 +73,10 @@ class Weighing:
         """Look the behaviours of `rule` up in the log.
 
         Raises:
-            DataError: If the log has no behaviour of one of the names.
+            DataError: If the log has no behaviour of one of the names, or no times and events weigh by their age.
         """
+        if rule.half_life_days is not None and not log.timed:
+            raise DataError("half_life_days: this log has an order and no times; use half_life_events")
         if rule.behaviors is None:
             return cls(rule, np.ones(len(log.behavior_names)))
         by_behavior = np.zeros(len(log.behavior_names))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -104,3 +106,9 @@ def test_own_events_that_lie_back_count_less() -> None:
 def test_a_negative_prior_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"model\.popularity_weight must be 0 or more, and finite, but is -1"):
         PersonalPopularity(popularity_weight=-1)
+
+
+def test_a_window_of_days_is_refused_in_a_log_without_times() -> None:
+    log = replace(log_of_items([[0, 1]], n_items=2), timed=False)
+    with pytest.raises(DataError, match="window_days: this log has an order and no times"):
+        Popularity(window_days=1.0).fit(log)

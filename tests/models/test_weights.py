@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -101,3 +103,11 @@ def test_settings_without_meaning_are_refused() -> None:
 def test_a_state_without_the_weights_of_the_behaviors_is_refused() -> None:
     with pytest.raises(RecordError, match="flat array 'behavior_weights'"):
         Weighing.restored(EventWeights(), {})
+
+
+def test_days_mean_nothing_in_a_log_without_times() -> None:
+    log = replace(log_of_items([[0, 1]], n_items=2), timed=False)
+    with pytest.raises(
+        DataError, match="half_life_days: this log has an order and no times; use half_life_events"
+    ):
+        Weighing.of(EventWeights(half_life_days=1.0), log)
