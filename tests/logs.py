@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from recdl.data.interactions import Interactions
 
@@ -11,9 +12,17 @@ Event = tuple[int, int, int, int]
 
 
 def log_of_events(
-    events: Iterable[Event], *, n_users: int, n_items: int, behavior_names: Sequence[str] = ("view", "purchase")
+    events: Iterable[Event],
+    *,
+    n_users: int,
+    n_items: int,
+    behavior_names: Sequence[str] = ("view", "purchase"),
+    weights: npt.ArrayLike | None = None,
 ) -> Interactions:
-    """Encode events, given in any order, as preparation does: by user, time, behaviour and item."""
+    """Encode events, given in any order, as preparation does: by user, time, behaviour and item.
+
+    `weights` are in the order that the events then have.
+    """
     table = np.array(sorted(events), np.int64).reshape(-1, 4)
     return Interactions(
         offsets=np.searchsorted(table[:, 0], np.arange(n_users + 1)).astype(np.int64),
@@ -22,6 +31,7 @@ def log_of_events(
         timestamps=table[:, 1].copy(),
         n_items=n_items,
         behavior_names=tuple(behavior_names),
+        weights=None if weights is None else np.asarray(weights, np.float32),
     )
 
 

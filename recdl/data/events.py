@@ -7,6 +7,8 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from recdl.data.engine import reading_errors
 from recdl.data.inputs import Dialect
 from recdl.data.prepared import REASONS
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import ibis
 
 _CODES = {reason: code for code, reason in enumerate(REASONS)}
+_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _KEPT = len(_CODES)  # the code of a row that no reason drops
 
 
@@ -88,7 +91,8 @@ def _layout(log: FileLog, behavior: str | None) -> Layout:
 def read_events(connection: Any, log: FileLog, opened: OpenedLog) -> "ibis.Table":
     """Return `user, item` (text, null where missing), `time` (int64 microseconds, null where unreadable).
 
-    With named behaviours there is `behavior` too, as text, and with rows to exclude `excluded`, true or false.
+    With named behaviours there is `behavior` too, as text, with a column of weights `weight` (float32, null where
+    it is no finite number), and with rows to exclude `excluded`, true or false.
 
     Raises:
         DataError: If a column is of a type that cannot be an id, or holds numbers that are no exact ids.
@@ -107,6 +111,8 @@ def _typed(table: "ibis.Table", log: FileLog, part: Opened, behavior: str | None
         typed["behavior"] = ibis.literal(behavior)
     elif log.columns.behavior is not None:
         typed["behavior"] = ibis.coalesce(id_text(table["behavior"], place["behavior"]), "")
+    if log.columns.weight is not None:
+        typed["weight"] = _weight(table["weight"], place["weight"], comma=part.layout.dialect.decimal == ",")
     if log.exclude:
         matches = [
             table[f"exclude_{position}"].cast("string").re_search(pattern)
@@ -124,6 +130,28 @@ def _time(table: Any, log: FileLog, part: Opened) -> Any:
         return microseconds(column, log.time)
     except DataError as error:
         raise DataError(f"{title(part.shown)}: column {log.columns.timestamp!r}: {error}") from error
+
+
+def _weight(column: Any, place: str, *, comma: bool) -> Any:
+    """Return numbers as float32, null where there is none that is finite.
+
+    Raises:
+        DataError: If the column is of a type that holds no numbers.
+    """
+    import ibis
+
+    kind = column.type()
+    if kind.is_string():
+        text = (column.replace(",", ".") if comma else column).strip()
+        column = text.re_search(_NUMBER).ifelse(text, ibis.null("string")).try_cast("float64")
+    elif kind.is_floating():
+        column = _no_number(column).ifelse(ibis.null("float64"), column.cast("float64"))
+    elif not (kind.is_integer() or kind.is_decimal()):
+        raise DataError(f"{place} is of type {kind}; weights are numbers")
+    number = column.cast("float64")
+    largest = float(np.finfo(np.float32).max)
+    number = ibis.cases((number == 0, 0.0), (number.between(-largest, largest), number))  # -0.0 is no other number
+    return number.cast("float32")
 
 
 def id_text(column: Any, place: str) -> Any:
@@ -197,6 +225,8 @@ def audit(events: "ibis.Table", connection: Any, log: FileLog, opened: OpenedLog
             dropped[list(REASONS)[row["reason"]]] += row["n"]
     if dropped["bad_timestamp"] and log.bad_timestamps == "error":
         raise _bad_timestamp(connection, log, opened, dropped["bad_timestamp"])
+    if dropped["bad_weight"] and log.bad_weights == "error":
+        raise _bad_weight(connection, log, opened, dropped["bad_weight"])
     codes, names = _behavior_codes(log, opened.label, found)
     dropped["behavior_not_kept"] = sum(n for raw, n in found.items() if raw not in codes)
     total = sum(row["n"] for row in rows)
@@ -204,7 +234,7 @@ def audit(events: "ibis.Table", connection: Any, log: FileLog, opened: OpenedLog
 
 
 def kept_events(events: "ibis.Table", log: FileLog, found: Audit) -> "ibis.Table":
-    """Return the rows that are kept: `user, item, behavior` (int8 code) and `time`."""
+    """Return the rows that are kept: `user, item, behavior` (int8 code), `time`, and `weight` where it is read."""
     import ibis
 
     codes = list(found.codes.items())
@@ -229,11 +259,13 @@ def _reason(events: Any, log: FileLog) -> Any:
     if log.end is not None:
         outside = outside | (events.time >= iso_microseconds(log.end, log.time))
     excluded = events.excluded if log.exclude else ibis.literal(False)
+    weightless = events.weight.isnull() if log.columns.weight is not None else ibis.literal(False)
     return ibis.cases(
         (events.user.isnull(), _CODES["missing_user"]),
         (events.item.isnull(), _CODES["missing_item"]),
         (excluded, _CODES["excluded"]),
         (events.time.isnull(), _CODES["bad_timestamp"]),
+        (weightless, _CODES["bad_weight"]),
         (outside, _CODES["outside_period"]),
         else_=_KEPT,
     )
@@ -274,20 +306,34 @@ def _behavior_codes(log: FileLog, label: str, found: "Counter[str]") -> tuple[di
 
 
 def _bad_timestamp(connection: Any, log: FileLog, opened: OpenedLog, count: int) -> DataError:
-    """Read the files again, each in its order, for the first row whose time cannot be read."""
+    place, text = _first_with(connection, log, opened, "bad_timestamp", "timestamp")
+    holds = "is empty" if text is None else f"holds {text!r}, which is no readable time"
+    others = f" ({count:,} such rows in all)" if count > 1 else ""
+    return DataError(f"{place}: column {log.columns.timestamp!r} {holds}{others}; {format_advice(log.time)}")
+
+
+def _bad_weight(connection: Any, log: FileLog, opened: OpenedLog, count: int) -> DataError:
+    place, text = _first_with(connection, log, opened, "bad_weight", "weight")
+    holds = "is empty" if text is None else f"holds {text!r}, which is no finite number"
+    others = f" ({count:,} such rows in all)" if count > 1 else ""
+    return DataError(
+        f"{place}: column {log.columns.weight!r} {holds}{others}; mend it, or drop such rows with "
+        "data.bad_weights=drop"
+    )
+
+
+def _first_with(
+    connection: Any, log: FileLog, opened: OpenedLog, reason: str, column: str
+) -> tuple[str, str | None]:
+    """Read the files again, each in its order; say where the first row dropped for `reason` is, and its text."""
     import ibis
 
     for behavior, file in ((behavior, file) for behavior, part in opened.parts for file in part.one_by_one()):
         table = read(connection, file)
-        further = {"row": ibis.row_number(), "text": table["timestamp"].cast("string")}
+        further = {"row": ibis.row_number(), "text": table[column].cast("string")}
         rows = _typed(table, log, file, behavior, **further)
-        bad = rows.filter(_reason(rows, log) == _CODES["bad_timestamp"])
+        bad = rows.filter(_reason(rows, log) == _CODES[reason])
         first = bad.order_by("row").limit(1).to_pyarrow().to_pylist()
-        if not first:
-            continue
-        text = first[0]["text"]
-        holds = "is empty" if text is None else f"holds {text!r}, which is no readable time"
-        others = f" ({count:,} such rows in all)" if count > 1 else ""
-        place = f"{file.shown[0]}, {row_place(file, first[0]['row'])}"
-        return DataError(f"{place}: column {log.columns.timestamp!r} {holds}{others}; {format_advice(log.time)}")
+        if first:
+            return f"{file.shown[0]}, {row_place(file, first[0]['row'])}", first[0]["text"]
     raise AssertionError("one of the files holds such a row")

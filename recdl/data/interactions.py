@@ -12,6 +12,7 @@ import numpy.typing as npt
 from recdl.errors import DataError, RecordError
 
 _ARRAYS = {"offsets": np.int64, "items": np.int32, "behaviors": np.int8, "timestamps": np.int64}
+_OPTIONAL = {"weights": np.float32}
 _BLOCK = 1 << 22
 
 
@@ -28,6 +29,8 @@ class Interactions:
         behavior_names: The behaviours, in the order of the funnel (the least committed first).
         behavior_weights: What an event of each of them counts, for models that weigh events; None: all the same.
         timed: Whether `timestamps` are moments; else they only put events in order.
+        weights: (n_events,) float32, finite: the number that the log has for each event (a rating, a quantity, a
+            price), of either sign; None where no such column was asked for.
 
     The arrays may be memory-mapped; nothing here holds a copy of them. The invariants are checked once, when made.
     """
@@ -40,15 +43,19 @@ class Interactions:
     behavior_names: tuple[str, ...]
     behavior_weights: tuple[float, ...] | None = None
     timed: bool = True
+    weights: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        for name, dtype in _ARRAYS.items():
+        for name, dtype in (_ARRAYS | {name: _OPTIONAL[name] for name in self.optional_arrays()}).items():
             array = getattr(self, name)
             assert array.dtype == dtype and array.ndim == 1, f"{name} must be a flat array of {np.dtype(dtype)}"
         weights = self.behavior_weights
         assert weights is None or len(weights) == len(self.behavior_names), "a weight for each behaviour, or none"
         n = len(self.items)
         assert len(self.behaviors) == len(self.timestamps) == n, "items, behaviors and timestamps differ in length"
+        assert all(len(array) == n for array in self.optional_arrays().values()), (
+            "a weight for each event, or none"
+        )
         assert len(self.offsets) and self.offsets[0] == 0 and self.offsets[-1] == n, "offsets must span the events"
         assert (np.diff(self.offsets) >= 0).all(), "offsets must not fall"
         for start in range(0, n, _BLOCK):
@@ -58,6 +65,7 @@ class Interactions:
         items, behaviors = self.items[start:end], self.behaviors[start:end]
         assert items.min() >= 0 and items.max() < self.n_items, "an item index lies outside the catalogue"
         assert behaviors.min() >= 0 and behaviors.max() < len(self.behavior_names), "an unnamed behavior"
+        assert self.weights is None or np.isfinite(self.weights[start:end]).all(), "a weight is not finite"
         times = self.timestamps[max(start - 1, 0) : end]
         falls = np.flatnonzero(np.diff(times) < 0) + max(start - 1, 0) + 1
         firsts = self.offsets[np.minimum(np.searchsorted(self.offsets, falls), len(self.offsets) - 1)]
@@ -72,6 +80,11 @@ class Interactions:
     def n_events(self) -> int:
         """Number of events."""
         return len(self.items)
+
+    def optional_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the arrays of one value an event that this log has and another may lack, by name."""
+        named = {name: getattr(self, name) for name in _OPTIONAL}
+        return {name: array for name, array in named.items() if array is not None}
 
     @cached_property
     def users(self) -> npt.NDArray[np.int32]:
@@ -102,11 +115,12 @@ class Interactions:
             behavior_names=self.behavior_names,
             behavior_weights=self.behavior_weights,
             timed=self.timed,
+            **{name: np.asarray(array[mask]) for name, array in self.optional_arrays().items()},
         )
 
     def save(self, folder: Path) -> None:
         """Write one `.npy` file an array into `folder`."""
-        for name in _ARRAYS:
+        for name in (*_ARRAYS, *self.optional_arrays()):
             np.save(folder / f"{name}.npy", getattr(self, name))
 
     @classmethod
@@ -118,14 +132,15 @@ class Interactions:
         behavior_names: tuple[str, ...],
         behavior_weights: tuple[float, ...] | None = None,
         timed: bool = True,
+        optional: Sequence[str] = (),
     ) -> Self:
-        """Memory-map what `save` wrote.
+        """Memory-map what `save` wrote, with those of the optional arrays that are named.
 
         Raises:
             RecordError: If a file is missing, cut short, or not what it should be.
         """
         arrays: dict[str, npt.NDArray[Any]] = {}
-        for name in _ARRAYS:
+        for name in (*_ARRAYS, *optional):
             path = folder / f"{name}.npy"
             try:
                 arrays[name] = _map(path)

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,13 @@ if TYPE_CHECKING:
 
 _VERSION = 1  # of the plan: raise it when the same input would be prepared differently
 _BATCH = 1 << 20
+_Columns = dict[str, tuple[str, type[np.generic]]]  # what an event's columns become: arrays' names and types
+_ARRAYS: _Columns = {
+    "item": ("items", np.int32),
+    "behavior": ("behaviors", np.int8),
+    "time": ("timestamps", np.int64),
+}
+_OPTIONAL: _Columns = {"weight": ("weights", np.float32)}  # a log may lack these
 Stage = Callable[[str], AbstractContextManager[Any]]
 
 
@@ -73,7 +80,10 @@ def _silent(_: str) -> AbstractContextManager[None]:
 
 @dataclass(frozen=True)
 class _Encoded:
-    """Events as `user, item, behavior, time` (integers), and the tables `id, index` of users and items."""
+    """Events as `user, item, behavior, time` (integers), and `id, index` of users and items.
+
+    Events have the columns of `_OPTIONAL` too that the log has.
+    """
 
     events: "ibis.Table"
     users: "ibis.Table"
@@ -112,6 +122,8 @@ def _write(source: Source, folder: Path, head: dict[str, Any], stage: Stage) -> 
     manifest = {"format_version": FORMAT_VERSION, **head, "counts": counts, "tables": known}
     if not log.timed:
         manifest["timed"] = False
+    if interactions.optional_arrays():
+        manifest["optional_arrays"] = list(interactions.optional_arrays())
     if interactions.behavior_weights is not None:
         manifest["behavior_weights"] = dict(zip(found.names, interactions.behavior_weights, strict=True))
     tables = PreparedLog(folder, interactions, users, items, manifest, fingerprint="").tables()
@@ -137,8 +149,13 @@ def _encode(connection: Any, kept: "ibis.Table") -> _Encoded:
     users = connection.create_table("users", _numbered(kept.select(id=kept.user).distinct(), "id"), temp=True)
     items = connection.create_table("items", _numbered(kept.select(id=kept.item).distinct(), "id"), temp=True)
     joined = kept.join(users, kept.user == users.id).join(items, kept.item == items.id)
-    events = joined.select(user=users.index, item=items.index, behavior=kept.behavior, time=kept.time)
+    optional = {name: kept[name] for name in _optional(kept)}
+    events = joined.select(user=users.index, item=items.index, behavior=kept.behavior, time=kept.time, **optional)
     return _Encoded(connection.create_table("events", events.distinct(), temp=True), users, items)
+
+
+def _optional(events: "ibis.Table") -> list[str]:
+    return [name for name in _OPTIONAL if name in events.columns]
 
 
 def _numbered(table: "ibis.Table", order: str) -> "ibis.Table":
@@ -171,7 +188,8 @@ def _core(connection: Any, encoded: _Encoded, filters: Filters) -> _Encoded:
         "items_left", _left(encoded.items, events.select(index=events.item)), temp=True
     )
     joined = events.join(users, events.user == users.before).join(items, events.item == items.before)
-    renumbered = joined.select(user=users.index, item=items.index, behavior=events.behavior, time=events.time)
+    same = {name: events[name] for name in ("behavior", "time", *_optional(events))}
+    renumbered = joined.select(user=users.index, item=items.index, **same)
     return _Encoded(renumbered, users, items)
 
 
@@ -219,18 +237,24 @@ def _write_arrays(
     np.cumsum(sizes, out=offsets[1:])
     np.save(folder / "offsets.npy", offsets)
     length = int(offsets[-1])
-    ordered = events.order_by(["user", "time", "behavior", "item"]).select("item", "behavior", "time")
-    with (
-        _npy(folder / "items.npy", np.int32, length) as items,
-        _npy(folder / "behaviors.npy", np.int8, length) as behaviors,
-        _npy(folder / "timestamps.npy", np.int64, length) as timestamps,
-    ):
+    optional = {name: _OPTIONAL[name] for name in _optional(events)}
+    arrays = _ARRAYS | optional
+    ordered = events.order_by(["user", "time", "behavior", "item", *optional]).select(*arrays)
+    with ExitStack() as opened:
+        appends = {
+            column: opened.enter_context(_npy(folder / f"{name}.npy", dtype, length))
+            for column, (name, dtype) in arrays.items()
+        }
         for batch in arrow_batches(connection, ordered, rows=_BATCH):
-            items(batch["item"].to_numpy())
-            behaviors(batch["behavior"].to_numpy())
-            timestamps(batch["time"].to_numpy())
-    n_items = _count(encoded.items)
-    return Interactions.load(folder, n_items=n_items, behavior_names=names, behavior_weights=weights)
+            for column, append in appends.items():
+                append(batch[column].to_numpy())
+    return Interactions.load(
+        folder,
+        n_items=_count(encoded.items),
+        behavior_names=names,
+        behavior_weights=weights,
+        optional=[name for name, _ in optional.values()],
+    )
 
 
 @contextmanager

@@ -25,9 +25,10 @@ REASONS = {
     "missing_item": "without an item id",
     "excluded": "that data.exclude names",
     "bad_timestamp": "without a readable time",
+    "bad_weight": "without a finite number for a weight",
     "outside_period": "before data.start, or at or after data.end",
     "behavior_not_kept": "of a behaviour that data.filters.behaviors leaves out",
-    "duplicate": "exact duplicates (user, item, behaviour and time)",
+    "duplicate": "exact duplicates (user, item, behaviour and time, and weight where there is one)",
     "few_events": "of users or items with too few events (k-core)",
 }
 """Why preparation drops a row, in the order in which it looks."""
@@ -71,6 +72,7 @@ class PreparedLog:
                 behavior_names=names,
                 behavior_weights=None if weights is None else tuple(weights[name] for name in names),
                 timed=bool(manifest.get("timed", True)),
+                optional=tuple(manifest.get("optional_arrays", ())),
             )
             expected = manifest["fingerprint"]
         except KeyError as error:
@@ -137,6 +139,7 @@ def content_fingerprint(
 ) -> str:
     """Return SHA-256 of the events, the behaviour names and weights, both vocabularies, and the tables of them."""
     weights = interactions.behavior_weights
+    optional = interactions.optional_arrays()
     return fingerprint(
         interactions.offsets,
         interactions.items,
@@ -146,6 +149,7 @@ def content_fingerprint(
         *_text_arrays(users),
         *_text_arrays(items),
         *([] if weights is None else [list(weights)]),
+        *(part for name, array in optional.items() for part in (name, array)),
         *(part for key, table in sorted((tables or {}).items()) for part in (key, *table_parts(table))),
     )
 

@@ -1,7 +1,7 @@
 """Whom to score, what is known of them at that moment, and what they did next."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ class Queries:
         items: flat int32; `UNKNOWN` never occurs: unknown items are left out when a history is made.
         behaviors: flat int8.
         timestamps: flat int64, microseconds since 1970-01-01 UTC.
+        weights: flat float32, the log's number for each event; None where there is none.
     """
 
     users: npt.NDArray[np.int32]
@@ -42,6 +43,7 @@ class Queries:
     items: npt.NDArray[np.int32]
     behaviors: npt.NDArray[np.int8]
     timestamps: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         assert len(self.users) == len(self.starts) == len(self.ends), "users, starts and ends differ in length"
@@ -55,9 +57,7 @@ class Queries:
         return len(self.users)
 
     def __getitem__(self, rows: slice | npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> "Queries":
-        return Queries(
-            self.users[rows], self.starts[rows], self.ends[rows], self.items, self.behaviors, self.timestamps
-        )
+        return replace(self, users=self.users[rows], starts=self.starts[rows], ends=self.ends[rows])
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -74,7 +74,18 @@ class Queries:
         """Ask for `users` (all by default) with everything `log` holds of them as history."""
         chosen = np.arange(log.n_users, dtype=np.int32) if users is None else users
         assert (chosen >= 0).all(), "an unknown user has no history in the log"
-        return cls(chosen, log.offsets[chosen], log.offsets[chosen + 1], log.items, log.behaviors, log.timestamps)
+        return cls.of_log(log, chosen, log.offsets[chosen], log.offsets[chosen + 1])
+
+    @classmethod
+    def of_log(
+        cls,
+        log: Interactions,
+        users: npt.NDArray[np.int32],
+        starts: npt.NDArray[np.int64],
+        ends: npt.NDArray[np.int64],
+    ) -> "Queries":
+        """Ask for `users` with the events of `log` from `starts` to `ends` as histories."""
+        return cls(users, starts, ends, log.items, log.behaviors, log.timestamps, log.weights)
 
     @classmethod
     def anonymous(

@@ -73,9 +73,7 @@ def latest_sessions(log: Interactions, users: npt.NDArray[np.int32], rule: str) 
     bounds = np.append(found.log.offsets, found.log.offsets[-1])
     starts = bounds[last]
     ends = np.where(none, starts, bounds[last + 1])
-    known = found.log
-    unknown = np.full(len(users), UNKNOWN, np.int32)
-    return Queries(unknown, starts, ends, known.items, known.behaviors, known.timestamps)
+    return Queries.of_log(found.log, np.full(len(users), UNKNOWN, np.int32), starts, ends)
 
 
 def _by_gap(log: Interactions, gap: int) -> Interactions:

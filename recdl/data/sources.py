@@ -20,12 +20,21 @@ _SECRETS = "pass|pwd|secret|token|key|credential"
 
 @dataclass(frozen=True)
 class Columns:
-    """What the log calls its columns. Without a `behavior` column every event is of the default behaviour."""
+    """What the log calls its columns. Without a `behavior` column every event is of the default behaviour.
+
+    Attributes:
+        user: Who.
+        item: What.
+        timestamp: When.
+        behavior: How; None where the log does not tell.
+        weight: A finite number for each event (a rating, a quantity, a price); None reads none.
+    """
 
     user: str = "user_id"
     item: str = "item_id"
     timestamp: str = "timestamp"
     behavior: str | None = None
+    weight: str | None = None
 
     def __post_init__(self) -> None:
         names = [name for name in asdict(self).values() if name is not None]
@@ -111,6 +120,7 @@ class EventLog(ABC):
         start: ISO date or time; events before it are dropped.
         end: ISO date or time; events at or after it are dropped.
         bad_timestamps: Whether a time that cannot be read is an error, or its row is dropped (and counted).
+        bad_weights: The same for a weight that is missing or no finite number.
         exclude: Rows to drop (and count): a regular expression (RE2) by column, found anywhere in its text.
         filters: Which events to keep.
         user_table: What is known of the users.
@@ -127,6 +137,7 @@ class EventLog(ABC):
     start: str | None = None
     end: str | None = None
     bad_timestamps: Literal["error", "drop"] = "error"
+    bad_weights: Literal["error", "drop"] = "error"
     exclude: Mapping[str, str] | None = None
     filters: Filters = field(default_factory=Filters)
     user_table: AttributeTable | None = None
@@ -138,8 +149,9 @@ class EventLog(ABC):
         check_period(self.start, self.end)
         self._check_source()
         self._check_behaviors()
-        if self.bad_timestamps not in ("error", "drop"):
-            raise ConfigError(f"data.bad_timestamps: {self.bad_timestamps!r} is neither error nor drop")
+        for name in ("bad_timestamps", "bad_weights"):
+            if getattr(self, name) not in ("error", "drop"):
+                raise ConfigError(f"data.{name}: {getattr(self, name)!r} is neither error nor drop")
         for column, pattern in (self.exclude or {}).items():
             try:
                 re.compile(pattern)

@@ -21,7 +21,8 @@ _MICROSECONDS_A_DAY = 86_400 * 10**6
 class EventWeights:
     """The weight of a (user, item) pair, made of the weights of its events.
 
-    An event weighs what its behaviour does, times 0.5 for each half-life that it lies back.
+    An event weighs what its behaviour does, times 0.5 for each half-life that it lies back, times the log's number
+    for it where `column` says so.
 
     Attributes:
         behaviors: Weight of each behaviour, 0 for those not named; None for 1 each.
@@ -30,12 +31,14 @@ class EventWeights:
         half_life_events: The same in events of the same user, the last one counting whole.
         repeats: What several events of one pair make: `once`, the largest of their weights; `sum`; or `log`,
             log2(1 + sum), which is 1 for a single event of weight 1.
+        column: Whether the log's weight column counts: numbers of 0 or more.
     """
 
     behaviors: dict[str, float] | None = None
     half_life_days: float | None = None
     half_life_events: float | None = None
     repeats: Literal["once", "sum", "log"] = "once"
+    column: bool = False
 
     def __post_init__(self) -> None:
         for name in ("half_life_days", "half_life_events"):
@@ -53,7 +56,7 @@ class EventWeights:
     def plain(self) -> bool:
         """Whether each pair weighs 1, however its events came."""
         decays = self.half_life_days is not None or self.half_life_events is not None
-        return self.behaviors is None and not decays and self.repeats == "once"
+        return self.behaviors is None and not decays and self.repeats == "once" and not self.column
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +76,16 @@ class Weighing:
         """Look the behaviours of `rule` up in the log.
 
         Raises:
-            DataError: If the log has no behaviour of one of the names, or no times and events weigh by their age.
+            DataError: If the log has no behaviour of one of the names, no weights where they are to count, or no times
+                where events weigh by their age.
         """
         if rule.half_life_days is not None and not log.timed:
             raise DataError("half_life_days: this log has an order and no times; use half_life_events")
+        if rule.column and log.weights is None:
+            raise DataError(
+                "the model weighs events by the log's weight column (column=true), but the log has none; name it "
+                "with data.columns.weight"
+            )
         if rule.behaviors is None:
             return cls(rule, np.ones(len(log.behavior_names)))
         by_behavior = np.zeros(len(log.behavior_names))
@@ -96,7 +105,7 @@ class Weighing:
         """Return (n_users, n_items) float32: the weight of each pair, without those that weigh nothing.
 
         Raises:
-            DataError: If no event is left that weighs anything.
+            DataError: If no event is left that weighs anything, or one weighs less than nothing.
         """
         matrix = user_item_matrix(log)
         if self.rule.plain:
@@ -104,6 +113,7 @@ class Weighing:
         weights = self._weights(
             np.asarray(log.behaviors), np.asarray(log.timestamps), log.offsets, log.timestamps.max()
         )
+        self._times_column(weights, log.weights, slice(None))
         matrix = self._pairs(log.offsets, np.asarray(log.items), weights, log.n_items)
         if not matrix.nnz:
             raise DataError("there is no event to learn from: none has a behavior that weighs more than 0")
@@ -113,7 +123,8 @@ class Weighing:
         """Return (n_queries, n_items) float32: the weight of each item in each history.
 
         Raises:
-            DataError: If a history holds an item outside the catalogue, or a behaviour that the log did not have.
+            DataError: If a history holds an item outside the catalogue, a behaviour that the log did not have, or
+                no weights, or negative ones, where they are to count.
         """
         matrix = history_matrix(queries, n_items)
         if self.rule.plain:
@@ -128,7 +139,30 @@ class Weighing:
         weights = self._weights(
             np.asarray(queries.behaviors[positions]), times, offsets, now.repeat(np.diff(offsets))
         )
+        self._times_column(weights, queries.weights, positions)
         return self._pairs(offsets, np.asarray(queries.items[positions]), weights, n_items)
+
+    def _times_column(
+        self,
+        weights: npt.NDArray[np.float64],
+        column: npt.NDArray[np.float32] | None,
+        positions: slice | npt.NDArray[np.int64],
+    ) -> None:
+        """Multiply the weights of events in place by what the log says of those at `positions`."""
+        if not self.rule.column:
+            return
+        if column is None:
+            raise DataError(
+                "the model weighs events by the log's weight column, but these histories have none; give them a "
+                "column `weight`"
+            )
+        numbers = column[positions]
+        if len(numbers) and numbers.min() < 0:
+            raise DataError(
+                f"an event weighs {numbers.min():g}, below 0, by the log's weight column: such events (returns, "
+                "cancellations) cannot be weighed; leave them out with data.exclude, or set column=false"
+            )
+        weights *= numbers
 
     def _weights(
         self,

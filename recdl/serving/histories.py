@@ -20,8 +20,8 @@ from recdl.data.timestamps import microseconds
 from recdl.data.vocabulary import UNKNOWN, Vocabulary
 from recdl.errors import DataError
 
-USER, ITEM, BEHAVIOR, TIMESTAMP = "user_id", "item_id", "behavior", "timestamp"
-_COLUMNS = (USER, ITEM, BEHAVIOR, TIMESTAMP)
+USER, ITEM, BEHAVIOR, TIMESTAMP, WEIGHT = "user_id", "item_id", "behavior", "timestamp", "weight"
+_COLUMNS = (USER, ITEM, BEHAVIOR, TIMESTAMP, WEIGHT)
 _TIME_TYPES = (pa.types.is_timestamp, pa.types.is_date, pa.types.is_integer, pa.types.is_floating)
 _ROW = "(the first row of data is row 1)"
 
@@ -53,12 +53,12 @@ def read_histories(
 ) -> HistoryFile:
     """Read histories from a CSV (also gzipped) or Parquet file of one event a row.
 
-    Columns: `user_id`, `item_id`, and where known `behavior` and `timestamp`; others are not read. Ids are text,
-    exactly as written. Without a `behavior` column every event is of the least committed behaviour, the first of
-    `behavior_names`. With a `timestamp` column (seconds, milliseconds or microseconds since 1970, or ISO 8601; UTC
-    where no offset is stated) a history is ordered, and exact duplicates are removed, as preparation does with the
-    log, so that the same rows in any order give the history that the log would hold; without one, it is the order
-    of the file and every row counts.
+    Columns: `user_id`, `item_id`, and where known `behavior`, `timestamp` and `weight` (a finite number, for
+    models that count the log's); others are not read. Ids are text, exactly as written. Without a `behavior`
+    column every event is of the least committed behaviour, the first of `behavior_names`. With a `timestamp`
+    column (seconds, milliseconds or microseconds since 1970, or ISO 8601; UTC where no offset is stated) a history
+    is ordered, and exact duplicates are removed, as preparation does with the log, so that the same rows in any
+    order give the history that the log would hold; without one, it is the order of the file and every row counts.
 
     Args:
         path: The file.
@@ -73,7 +73,7 @@ def read_histories(
 
     Raises:
         DataError: If the file cannot be read or is empty, a column is missing, an id is missing, a behaviour is
-            none of `behavior_names`, or a time cannot be read.
+            none of `behavior_names`, or a time or weight cannot be read.
     """
     table = _read_table(path)
     if not len(table):
@@ -83,10 +83,12 @@ def read_histories(
     item_indices = items.indices(item_ids)[item_codes]
     behaviors = _behaviors(table, behavior_names, path)
     timestamps = _timestamps(table, path)
+    weights = _weights(table, path)
     known = np.flatnonzero(item_indices != UNKNOWN)
     kept = known[np.argsort(user_codes[known], kind="stable")]
     if timestamps is not None:
-        keys = (user_codes, timestamps, behaviors, item_indices)
+        keys: list[npt.NDArray[Any]] = [user_codes, timestamps, behaviors, item_indices]
+        keys += [] if weights is None else [weights]
         kept = known[np.lexsort([key[known] for key in reversed(keys)])]
         kept = kept[_distinct([key[kept] for key in keys])]
     counts = np.bincount(user_codes[kept], minlength=len(user_ids))
@@ -98,6 +100,7 @@ def read_histories(
         items=item_indices[kept],
         behaviors=behaviors[kept],
         timestamps=np.zeros(len(kept), np.int64) if timestamps is None else timestamps[kept],
+        weights=None if weights is None else weights[kept],
     )
     return HistoryFile(
         queries=queries,
@@ -271,6 +274,27 @@ def _timestamps(table: Any, path: Path) -> npt.NDArray[np.int64] | None:
             "readable time; write Unix seconds or ISO 8601 (2017-11-25T12:00:00Z), or leave the column out"
         )
     return np.asarray(times.to_numpy(zero_copy_only=False), np.int64)
+
+
+def _weights(table: Any, path: Path) -> npt.NDArray[np.float32] | None:
+    """Return (n_rows,) float32, the number of each row; None without such a column."""
+    if WEIGHT not in table.column_names:
+        return None
+    column = table[WEIGHT].combine_chunks()
+    try:
+        filled = pc.if_else(pc.equal(column, ""), "nan", column) if _is_text(column.type) else column
+        numbers = filled.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"{path}: column {WEIGHT!r} holds what is no number: {error}") from error
+    bad = ~(np.abs(numbers) <= np.finfo(np.float32).max)
+    if bad.any():
+        row = int(bad.argmax())
+        raise DataError(
+            f"{path}, row {row + 1} {_ROW}: column {WEIGHT!r} holds {column[row].as_py()!r}, which is no finite "
+            "number; mend it, or leave the column out"
+        )
+    weights: npt.NDArray[np.float32] = numbers.astype(np.float32)
+    return weights
 
 
 def _microseconds(column: Any) -> Any:

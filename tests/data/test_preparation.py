@@ -84,6 +84,7 @@ def test_the_manifest_counts_everything(tmp_path: Path) -> None:
             "missing_item": 1,
             "excluded": 0,
             "bad_timestamp": 1,
+            "bad_weight": 0,
             "outside_period": 2,
             "behavior_not_kept": 0,
             "duplicate": 1,

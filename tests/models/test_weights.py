@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, DataError, RecordError
 from recdl.models.weights import EventWeights, Weighing
@@ -111,3 +112,39 @@ def test_days_mean_nothing_in_a_log_without_times() -> None:
         DataError, match="half_life_days: this log has an order and no times; use half_life_events"
     ):
         Weighing.of(EventWeights(half_life_days=1.0), log)
+
+
+def weighed(rule: EventWeights, column: list[float]) -> tuple[Interactions, Weighing]:
+    log = log_of_events(EVENTS, n_users=2, n_items=2, weights=column)
+    return log, Weighing.of(rule, log)
+
+
+def test_the_logs_own_numbers_count_where_that_is_asked_for() -> None:
+    rule = EventWeights(behaviors={"view": 1.0, "purchase": 3.0}, repeats="sum", column=True)
+    log, weighing = weighed(rule, [2.0, 0.5, 4.0, 0.0])
+    expected = [[2 * 1 + 0.5 * 3, 4], [0, 0]]
+    assert weighing.log_matrix(log).toarray().tolist() == expected
+    assert weighing.history_matrix(Queries.at_end(log), 2).toarray().tolist() == expected
+
+
+def test_the_logs_own_numbers_do_not_count_unasked() -> None:
+    log, weighing = weighed(EventWeights(), [2.0, 0.5, -4.0, 0.0])
+    assert weighing.log_matrix(log).toarray().tolist() == [[1, 1], [0, 1]]
+
+
+def test_an_event_that_weighs_less_than_nothing_is_refused() -> None:
+    log, weighing = weighed(EventWeights(column=True), [2.0, 0.5, -4.0, 0.0])
+    with pytest.raises(DataError, match=r"an event weighs -4, below 0.*data\.exclude"):
+        weighing.log_matrix(log)
+
+
+def test_a_log_without_numbers_cannot_be_weighed_by_them() -> None:
+    log = log_of_events(EVENTS, n_users=2, n_items=2)
+    with pytest.raises(DataError, match=r"the log has none; name it with data\.columns\.weight"):
+        Weighing.of(EventWeights(column=True), log)
+
+
+def test_histories_without_numbers_cannot_be_weighed_by_them() -> None:
+    _, weighing = weighed(EventWeights(column=True), [1.0, 1.0, 1.0, 1.0])
+    with pytest.raises(DataError, match="these histories have none; give them a column `weight`"):
+        weighing.history_matrix(Queries.anonymous([[0]]), 2)

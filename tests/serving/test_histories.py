@@ -368,3 +368,21 @@ def test_a_bundle_recommends_to_the_visitors_of_a_file(bundle: Bundle, csv: Path
         }
     )
     pd.testing.assert_frame_equal(table, expected, check_dtype=False)
+
+
+def test_weights_lie_beside_their_events_and_tell_them_apart(csv: Path) -> None:
+    found = read(csv, "user_id,item_id,timestamp,weight\nv,a,3,5\nv,b,1,2.5\nv,a,3,4\nv,a,3,5.0\n")
+    assert found.queries.weights is not None
+    assert found.queries.weights.tolist() == [2.5, 4.0, 5.0]
+    assert found.n_duplicates == 1
+
+
+@pytest.mark.parametrize("value", ["", "nan", "inf", "4e38"])
+def test_a_weight_that_is_no_finite_number_is_named(csv: Path, value: str) -> None:
+    with pytest.raises(DataError, match=r"histories\.csv, row 2 .* column 'weight' holds .* no finite number"):
+        read(csv, f"user_id,item_id,weight\nv,a,1\nv,b,{value}\n")
+
+
+def test_a_weight_that_is_text_is_named(csv: Path) -> None:
+    with pytest.raises(DataError, match=r"column 'weight' holds what is no number: .*five"):
+        read(csv, "user_id,item_id,weight\nv,a,five\n")

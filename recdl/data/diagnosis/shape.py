@@ -20,6 +20,7 @@ DROP_ADVICE = {
     "missing_item": "check that data.columns.item is the right column",
     "excluded": "data.exclude names them on purpose",
     "bad_timestamp": "check the rows; state data.time.format if they are times in another notation",
+    "bad_weight": "check the rows; data.columns.weight names a column of finite numbers",
     "outside_period": "data.start and data.end are set on purpose or need changing",
     "behavior_not_kept": "data.filters.behaviors leaves them out; null keeps all",
     "duplicate": "rows alike in user, item, behaviour and time count once. Where the times are coarse, true "

@@ -75,7 +75,7 @@ def _latest_users(log: Interactions, fraction: float) -> tuple[Interactions, Par
     is_held = np.zeros(log.n_events, np.bool_)
     is_held[ragged_positions(starts, ends)] = True
     owners = log.users[asked]
-    queries = Queries(owners, log.offsets[owners], asked, log.items, log.behaviors, log.timestamps)
+    queries = Queries.of_log(log, owners, log.offsets[owners], asked)
     query_set = QuerySet(
         queries, np.arange(len(asked) + 1, dtype=np.int64), np.asarray(log.items[asked], np.int32)
     )

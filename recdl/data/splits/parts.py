@@ -190,7 +190,7 @@ def ask(
     target_firsts: Positions,
 ) -> QuerySet:
     """Ask for `users`, with what lies before `ends` in the log; targets of query q start at `target_firsts[q]`."""
-    queries = Queries(users.astype(np.int32), log.offsets[users], ends, log.items, log.behaviors, log.timestamps)
+    queries = Queries.of_log(log, users.astype(np.int32), log.offsets[users], ends)
     offsets = np.append(target_firsts, len(target_items)).astype(np.int64)
     return QuerySet(queries, offsets, np.asarray(target_items, np.int32))
 
