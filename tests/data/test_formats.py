@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,8 @@ def test_other_rows_are_another_log(form: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_a_column_that_is_not_there_is_named(form: str, tmp_path: Path) -> None:
     log = FORMS[form](SEVERAL[0], tmp_path)
-    settings_of = {name: getattr(log, name) for name in log.__dataclass_fields__} | {
-        "columns": Columns(item="sku")
-    }
     with pytest.raises(DataError, match=r"has no column 'sku'; its columns are .*'item_id'.*data\.columns\.item="):
-        read(type(log)(**settings_of), tmp_path)
+        read(replace(log, columns=Columns(item="sku")), tmp_path)
 
 
 # Integers that no float holds, beside blanks: what pandas spoils.
