@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 from recdl.data.engine import arrow_batches, embedded_engine, reading_errors
 from recdl.data.events import id_text
 from recdl.data.inputs import AttributeTable
+from recdl.data.masking import Mask, masked_ids
+from recdl.data.privacy import Kind
 from recdl.data.readers import Layout, Opened, open_files, read, row_place, title
 from recdl.data.reading import InputFile, table_files, tables
 from recdl.data.sources import FileLog
@@ -35,12 +37,13 @@ _FORMATS = {
 
 
 def encode_tables(
-    log: FileLog, *, users: Vocabulary, items: Vocabulary, folder: Path, scratch: Path
+    log: FileLog, mask: Mask, *, users: Vocabulary, items: Vocabulary, folder: Path, scratch: Path
 ) -> dict[str, dict[str, Any]]:
     """Write the log's tables of users and items into `folder`, row i for index i, null where nothing is known.
 
     Args:
         log: The log.
+        mask: What users and items are known as.
         users: The users that are left.
         items: The items that are left.
         folder: Where `user_table.parquet` and `item_table.parquet` go.
@@ -59,7 +62,7 @@ def encode_tables(
         layout = _layout(table, key, files[0], cut_rows=log.bad_timestamps == "drop")
         opened = open_files(files, layout, scratch / key)
         vocabulary = users if key == "user_table" else items
-        counts[key] = _encode(opened, table, key, vocabulary, folder / f"{key}.parquet", scratch)
+        counts[key] = _encode(opened, table, key, vocabulary, folder / f"{key}.parquet", scratch, mask)
     return counts
 
 
@@ -74,7 +77,13 @@ def _layout(table: AttributeTable, key: str, file: InputFile, *, cut_rows: bool)
 
 
 def _encode(
-    opened: list[Opened], table: AttributeTable, key: str, vocabulary: Vocabulary, path: Path, scratch: Path
+    opened: list[Opened],
+    table: AttributeTable,
+    key: str,
+    vocabulary: Vocabulary,
+    path: Path,
+    scratch: Path,
+    mask: Mask,
 ) -> dict[str, Any]:
     names = _names(opened, table, key)
     with embedded_engine(scratch) as connection:
@@ -86,6 +95,10 @@ def _encode(
         with _errors(opened):
             rows = connection.create_table(key, reduce(lambda one, other: one.union(other), parts), temp=True)
             _check_numbers(connection, rows, opened, table, names)
+        kind: Kind = "user" if key == "user_table" else "item"
+        if mask.hides(kind):
+            shown = scratch / f"masked-{key}.parquet"
+            rows = masked_ids(rows, "id", kind, mask, shown, load=lambda path: connection.read_parquet(str(path)))
         columns = [f"c{position}" for position in range(len(names))]
         known = connection.create_table(f"{key}_known", _one_each(rows, columns, table), temp=True)
         _check_unique(known, opened, key)

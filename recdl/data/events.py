@@ -157,6 +157,8 @@ def _weight(column: Any, place: str, *, comma: bool) -> Any:
 def id_text(column: Any, place: str) -> Any:
     """Return ids as text: as written, integers in full, whole floats (integers with gaps) without '.0'.
 
+    Text that is empty or blank is a missing id.
+
     Args:
         column: Text or numbers.
         place: Where the column stands, for messages.
@@ -168,7 +170,7 @@ def id_text(column: Any, place: str) -> Any:
 
     kind = column.type()
     if kind.is_string():
-        return column.nullif("")
+        return ibis.ifelse(column.strip() == "", ibis.null("string"), column)  # blanks name nobody
     if kind.is_integer() or kind.is_decimal() or kind.is_uuid():
         return column.cast("string")
     if kind.is_floating():

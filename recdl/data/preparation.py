@@ -14,7 +14,9 @@ from rich.console import Console
 from recdl.data.attributes import encode_tables
 from recdl.data.engine import arrow_batches, drop_table, embedded_engine, writing_errors
 from recdl.data.events import Audit, audit, kept_events, open_log, read_events
+from recdl.data.forgotten import Forgotten
 from recdl.data.interactions import Interactions
+from recdl.data.masking import Mask, masked_events
 from recdl.data.prepared import FORMAT_VERSION, PreparedLog, content_fingerprint
 from recdl.data.reading import Source, as_file, identity
 from recdl.data.snapshots import in_files
@@ -27,7 +29,7 @@ from recdl.storage import fingerprint, whole_folder, write_json
 if TYPE_CHECKING:
     import ibis
 
-_VERSION = 1  # of the plan: raise it when the same input would be prepared differently
+_VERSION = 2  # of the plan: raise it when the same input would be prepared differently
 _BATCH = 1 << 20
 _Columns = dict[str, tuple[str, type[np.generic]]]  # what an event's columns become: arrays' names and types
 _ARRAYS: _Columns = {
@@ -67,7 +69,7 @@ def _prepare(source: Source, root: Path, progress: bool) -> PreparedLog:
         folder = root / f"{source.name}-{key[:12]}"
     if not folder.exists():
         with writing_errors(folder), whole_folder(folder) as partial:
-            _write(source, partial, {"name": source.name, "key": key, **described}, stage)
+            _write(source, partial, {"name": source.name, "key": key, **described}, Forgotten.open(root), stage)
     with stage("opening the prepared log"):
         prepared = PreparedLog.open(folder)
     console.print(prepared.summary())
@@ -90,25 +92,27 @@ class _Encoded:
     items: "ibis.Table"
 
 
-def _write(source: Source, folder: Path, head: dict[str, Any], stage: Stage) -> None:
+def _write(source: Source, folder: Path, head: dict[str, Any], forgotten: Forgotten, stage: Stage) -> None:
     scratch = folder / "scratch"
     scratch.mkdir()
     with stage("opening the input"):
         log = as_file(source, scratch)
         opened = open_log(log, scratch)
+        mask = Mask(log.privacy, log.privacy.key(), forgotten)
     with embedded_engine(scratch) as connection:
         with stage(f"reading {opened.label}"), opened.errors():
             rows = connection.create_table("rows", read_events(connection, log, opened), temp=True)
             found = audit(rows, connection, log, opened)
         _check_left(found, opened.label)
         with stage("indexing users and items"):
-            encoded = _encode(connection, kept_events(rows, log, found))
+            events = _masked(connection, kept_events(rows, log, found), mask, scratch, found)
+            encoded = _encode(connection, events)
             drop_table(connection, "rows")
         kept = _count(encoded.events)
         found.dropped["duplicate"] = found.rows - sum(found.dropped.values()) - kept
         with stage("filtering"):
-            encoded = _core(connection, encoded, log.filters)
-        found.dropped["few_events"] = kept - _count(encoded.events)
+            encoded, found.dropped["few_users"] = _core(connection, encoded, log.filters)
+        found.dropped["few_events"] = kept - _count(encoded.events) - found.dropped["few_users"]
         with stage("sorting and writing"):
             _check_left(found, opened.label)
             interactions = _write_arrays(connection, encoded, found.names, folder, _weights(log, found.names))
@@ -116,7 +120,7 @@ def _write(source: Source, folder: Path, head: dict[str, Any], stage: Stage) -> 
             users.save(folder / "users.parquet")
             items.save(folder / "items.parquet")
     with stage("encoding what is known of users and items"):
-        known = encode_tables(log, users=users, items=items, folder=folder, scratch=scratch)
+        known = encode_tables(log, mask, users=users, items=items, folder=folder, scratch=scratch)
     shutil.rmtree(scratch)
     counts = _counts(found, interactions)
     manifest = {"format_version": FORMAT_VERSION, **head, "counts": counts, "tables": known}
@@ -144,6 +148,18 @@ def _count(table: "ibis.Table") -> int:
     return int(table.count().to_pyarrow().as_py())
 
 
+def _masked(connection: Any, kept: "ibis.Table", mask: Mask, scratch: Path, found: Audit) -> "ibis.Table":
+    """Hide what is to be hidden, and drop and count the events of forgotten users."""
+    if mask.idle:
+        return kept
+    table = masked_events(kept, mask, scratch, load=lambda path: connection.read_parquet(str(path)))
+    masked = connection.create_table("masked", table, temp=True)
+    if mask.forgotten.codes:
+        found.dropped["forgotten"] = _count(masked.filter(masked.user.isnull()))
+        _check_left(found, "the log")
+    return masked.filter(masked.user.notnull())
+
+
 def _encode(connection: Any, kept: "ibis.Table") -> _Encoded:
     """Number users and items, and drop exact duplicates."""
     users = connection.create_table("users", _numbered(kept.select(id=kept.user).distinct(), "id"), temp=True)
@@ -165,22 +181,32 @@ def _numbered(table: "ibis.Table", order: str) -> "ibis.Table":
     return table.mutate(index=ibis.row_number().over(order_by=table[order]).cast("int32"))
 
 
-def _core(connection: Any, encoded: _Encoded, filters: Filters) -> _Encoded:
-    """Keep users and items with enough events, until both hold for all that is left; then number them anew."""
+def _core(connection: Any, encoded: _Encoded, filters: Filters) -> tuple[_Encoded, int]:
+    """Keep users and items with enough events, and items with enough users, until that holds for what is left.
+
+    Returns:
+        What is left, numbered anew, and the events that fell for their item's few users alone.
+    """
     limits = {"user": filters.min_user_events, "item": filters.min_item_events}
-    events, names = encoded.events, ["events"]
+    events, names, n_few_users = encoded.events, ["events"], 0
     while True:
         core = events
         for key, limit in limits.items():
             few = _few(connection, events, key, limit, name=f"few_{key}_{len(names)}")
             core = core if few is None else core.anti_join(few, key)
-        if core is events:
-            break
+        if core is events:  # only now, so that who falls for few events is counted there
+            few = _few(
+                connection, events, "item", filters.min_item_users, name=f"few_users_{len(names)}", of="user"
+            )
+            if few is None:
+                break
+            core = core.anti_join(few, "item")
+            n_few_users += _count(events) - _count(core)
         names.append(f"core_{len(names)}")
         events = connection.create_table(names[-1], core, temp=True)
         drop_table(connection, names[-2])
     if len(names) == 1:
-        return encoded
+        return encoded, n_few_users
     users = connection.create_table(
         "users_left", _left(encoded.users, events.select(index=events.user)), temp=True
     )
@@ -190,14 +216,16 @@ def _core(connection: Any, encoded: _Encoded, filters: Filters) -> _Encoded:
     joined = events.join(users, events.user == users.before).join(items, events.item == items.before)
     same = {name: events[name] for name in ("behavior", "time", *_optional(events))}
     renumbered = joined.select(user=users.index, item=items.index, **same)
-    return _Encoded(renumbered, users, items)
+    return _Encoded(renumbered, users, items), n_few_users
 
 
-def _few(connection: Any, events: "ibis.Table", key: str, limit: int, *, name: str) -> "ibis.Table | None":
-    """Return the users or items with fewer events than `limit`, or None if there are none."""
+def _few(
+    connection: Any, events: "ibis.Table", key: str, limit: int, *, name: str, of: str | None = None
+) -> "ibis.Table | None":
+    """Return the users or items with fewer events, or fewer distinct values of `of`, than `limit`, if any."""
     if limit <= 1:
         return None
-    sizes = events.group_by(key).agg(n=events.count())
+    sizes = events.group_by(key).agg(n=events.count() if of is None else events[of].nunique())
     few = connection.create_table(name, sizes.filter(sizes.n < limit).select(key), temp=True)
     return few if _count(few) else None
 

@@ -28,8 +28,10 @@ REASONS = {
     "bad_weight": "without a finite number for a weight",
     "outside_period": "before data.start, or at or after data.end",
     "behavior_not_kept": "of a behaviour that data.filters.behaviors leaves out",
+    "forgotten": "of users who were forgotten",
     "duplicate": "exact duplicates (user, item, behaviour and time, and weight where there is one)",
     "few_events": "of users or items with too few events (k-core)",
+    "few_users": "of items that too few users have (data.filters.min_item_users)",
 }
 """Why preparation drops a row, in the order in which it looks."""
 

@@ -182,6 +182,8 @@ def identity(source: Source, *, progress: bool = True) -> dict[str, Any]:
         settings["behaviors"] = [
             [name, list(raw)] for name, raw in settings["behaviors"].items()
         ]  # their order counts
+    if isinstance(source, EventLog):  # not where the key lies, but whether it is another
+        settings["privacy"] = source.privacy.described()
     for key in ("user_table", "item_table"):
         settings[key] = {name: value for name, value in (settings.get(key) or {}).items() if name != "path"}
     described: dict[str, Any] = {"source": type(source).__name__, "settings": settings}

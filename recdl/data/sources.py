@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
 from recdl.data.inputs import AttributeTable, Dialect, Download
+from recdl.data.privacy import Privacy
 from recdl.errors import ConfigError
 
 TIME_FORMATS = ("auto", "s", "ms", "us", "iso", "date", "month-day")
@@ -89,15 +90,17 @@ class Filters:
     Args:
         behaviors: The behaviours kept; null keeps all.
         min_user_events: Users with fewer events are dropped,
-        min_item_events: items too, again and again until both hold for all that is left (the k-core).
+        min_item_events: items too, again and again until all limits hold for all that is left (the k-core).
+        min_item_users: Items that fewer distinct users have are dropped alike, so that none points at a person.
     """
 
     behaviors: tuple[str, ...] | None = None
     min_user_events: int = 1
     min_item_events: int = 1
+    min_item_users: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("min_user_events", "min_item_events"):
+        for name in ("min_user_events", "min_item_events", "min_item_users"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"data.filters.{name}: {getattr(self, name)} is below 1, which keeps all")
         if self.behaviors is not None and not self.behaviors:
@@ -123,6 +126,7 @@ class EventLog(ABC):
         bad_weights: The same for a weight that is missing or no finite number.
         exclude: Rows to drop (and count): a regular expression (RE2) by column, found anywhere in its text.
         filters: Which events to keep.
+        privacy: Pseudonyms in place of ids, and coarse times.
         user_table: What is known of the users.
         item_table: What is known of the items.
     """
@@ -140,6 +144,7 @@ class EventLog(ABC):
     bad_weights: Literal["error", "drop"] = "error"
     exclude: Mapping[str, str] | None = None
     filters: Filters = field(default_factory=Filters)
+    privacy: Privacy = field(default_factory=Privacy)
     user_table: AttributeTable | None = None
     item_table: AttributeTable | None = None
     timed: ClassVar[bool] = True
