@@ -30,7 +30,7 @@ class Privacy:
         key_variable: The environment variable that holds the key, of at least 16 bytes.
         key_file: In its place, a file that holds the key.
         times: What times are rounded down to (of UTC): `minute`, `hour`, `day`, or a duration such as `15m`;
-            null leaves them exact. Within one rounded time the order of events is that of their behaviours and items.
+            null leaves them exact. Within one rounded time events lie in the order of their behaviours and items.
     """
 
     pseudonyms: tuple[Kind, ...] = ()
@@ -65,7 +65,7 @@ class Privacy:
         if found is None:
             raise ConfigError(
                 f"data.privacy.pseudonyms: the environment has no key in {self.key_variable}; make one with "
-                "`openssl rand -hex 32`, keep it apart from the data, and set the variable or data.privacy.key_file"
+                "`openssl rand -hex 32`, keep it apart from the data, set the variable or data.privacy.key_file"
             )
         return found
 
