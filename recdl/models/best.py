@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recdl.models.compiled import compiled, in_threads
-from recdl.models.heap import sift_down, sift_up
+from recdl.models.heap import into_order, sift_down, sift_up
 
 
 def best_of_rows(scores: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
@@ -46,8 +46,4 @@ def _best_rows(
                 kept[0], places[0] = value, column
                 sift_down(kept, places)
             floor = kept[0]
-        for last in range(count - 1, 0, -1):  # the worst is first: taken away one by one, they come out in order
-            value, column = kept[last], places[last]
-            kept[last], places[last] = kept[0], places[0]
-            kept[0], places[0] = value, column
-            sift_down(kept[:last], places[:last])
+        into_order(kept[:count], places[:count])

@@ -15,8 +15,8 @@ from recdl.models.cholesky import solve_in_place
 from recdl.models.compiled import Rows, compiled, in_threads
 from recdl.models.matrix_state import restored_matrix
 from recdl.models.memory import free_memory
-from recdl.models.nearest import Terms, gram_triangle, mirror, multiply, multiply_dense, nearest
-from recdl.models.protocol import RankingTask, State
+from recdl.models.nearest import Terms, gram_triangle, mirror, nearest, product
+from recdl.models.protocol import Factor, RankingTask, State
 from recdl.models.similarity import row_sums
 from recdl.models.weights import EventWeights, Weighing
 
@@ -86,16 +86,21 @@ class EASE:
             self.coefficients_ = _approximate(users, self.l2, self.max_neighbors)
         return self
 
+    def factors(self, queries: Queries) -> tuple[Sparse, Factor]:
+        """Return the weights of the histories (n_queries, n_items), and what each item of them adds.
+
+        Raises:
+            DataError: If a history holds an item outside the catalogue.
+        """
+        return self.weighing_.history_matrix(queries, self.coefficients_.shape[1]), self.coefficients_
+
     def score(self, queries: Queries) -> npt.NDArray[np.float32]:
         """Return (n_queries, n_items) float32.
 
         Raises:
             DataError: If a history holds an item outside the catalogue.
         """
-        histories = self.weighing_.history_matrix(queries, self.coefficients_.shape[1])
-        if isinstance(self.coefficients_, np.ndarray):
-            return multiply_dense(histories, self.coefficients_)
-        return multiply(histories, self.coefficients_)
+        return product(*self.factors(queries))
 
     def get_state(self) -> State:
         """Return `coefficients`, square or, with `offsets` and `indices`, sparse; and `behavior_weights`."""

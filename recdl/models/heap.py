@@ -52,3 +52,13 @@ def sift_down(values: npt.NDArray[np.float32], indices: npt.NDArray[np.int32]) -
         values[place], indices[place] = values[child], indices[child]
         place = child
     values[place], indices[place] = value, index
+
+
+@compiled
+def into_order(values: npt.NDArray[np.float32], indices: npt.NDArray[np.int32]) -> None:
+    """Turn a heap into a list, the best first: the worst is taken away one by one."""
+    for last in range(len(values) - 1, 0, -1):
+        value, index = values[last], indices[last]
+        values[last], indices[last] = values[0], indices[0]
+        values[0], indices[0] = value, index
+        sift_down(values[:last], indices[:last])

@@ -91,12 +91,17 @@ def nearest(
     def search_rows(start: int, end: int) -> None:
         _nearest_rows(start, end, search, np.zeros(n_others, dtype))
 
-    in_threads(search_rows, _work(left, right))
+    in_threads(search_rows, work_of(left, right))
     kept = np.arange(width) < best.counts[:, None]
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(best.counts)])
     found = csr_array((best.values[kept], best.indices[kept], offsets), shape=(n, n_others))
     found.sort_indices()
     return found
+
+
+def product(left: Sparse, right: "Sparse | npt.NDArray[np.float32]") -> npt.NDArray[np.float32]:
+    """Return `left @ right`, dense, by `multiply_dense` or `multiply`."""
+    return multiply_dense(left, right) if isinstance(right, np.ndarray) else multiply(left, right)
 
 
 def multiply(left: Sparse, right: Sparse) -> npt.NDArray[np.float32]:
@@ -107,7 +112,7 @@ def multiply(left: Sparse, right: Sparse) -> npt.NDArray[np.float32]:
     def multiply_rows(start: int, end: int) -> None:
         _multiply_rows(start, end, left_rows, right_rows, np.zeros(right.shape[1]), product)
 
-    in_threads(multiply_rows, _work(left, right) + right.shape[1])
+    in_threads(multiply_rows, work_of(left, right) + right.shape[1])
     return product
 
 
@@ -132,11 +137,11 @@ def gram_triangle(rows: Sparse) -> npt.NDArray[np.float32]:
     def multiply_columns(start: int, end: int) -> None:
         _gram_rows(start, end, by_column, by_row, np.zeros(rows.shape[1]), product)
 
-    in_threads(multiply_columns, _work(columns, rows) + rows.shape[1])
+    in_threads(multiply_columns, work_of(columns, rows) + rows.shape[1])
     return product
 
 
-def _work(left: Sparse, right: Sparse) -> npt.NDArray[np.float64]:
+def work_of(left: Sparse, right: Sparse) -> npt.NDArray[np.float64]:
     """Return (n,) how many products each row of `left @ right` sums."""
     work: npt.NDArray[np.float64] = csr_array(
         (np.ones(left.nnz), left.indices, left.indptr), shape=left.shape
@@ -145,7 +150,7 @@ def _work(left: Sparse, right: Sparse) -> npt.NDArray[np.float64]:
 
 
 @compiled
-def _add(row: int, left: Rows, right: Rows, sums: npt.NDArray[Any]) -> None:
+def add_products(row: int, left: Rows, right: Rows, sums: npt.NDArray[Any]) -> None:
     """Add the products of a row with every column to `sums`."""
     for x in range(left.offsets[row], left.offsets[row + 1]):
         first, last = right.offsets[left.indices[x]], right.offsets[left.indices[x] + 1]
@@ -162,7 +167,7 @@ def _add(row: int, left: Rows, right: Rows, sums: npt.NDArray[Any]) -> None:
 def _add_and_note(
     row: int, left: Rows, right: Rows, sums: npt.NDArray[Any], touched: npt.NDArray[np.int32]
 ) -> int:
-    """As `_add`, and note in `touched` the columns, all at 0 before, that got something; return how many."""
+    """As `add_products`, and list in `touched` the columns, at 0 before, that got something; return how many."""
     n_touched = 0
     for x in range(left.offsets[row], left.offsets[row + 1]):
         first, last = right.offsets[left.indices[x]], right.offsets[left.indices[x] + 1]
@@ -175,6 +180,37 @@ def _add_and_note(
                 sums[other] += weight * right.values[y]
             else:
                 sums[other] += 1
+    return n_touched
+
+
+@compiled
+def add_products_and_mark(
+    row: int,
+    left: Rows,
+    right: Rows,
+    sums: npt.NDArray[Any],
+    touched: npt.NDArray[np.int32],
+    seen: npt.NDArray[np.bool_],
+) -> int:
+    """As `add_products`, of entries of any sign: list the columns in `touched` and mark them; return how many.
+
+    Args:
+        row: Of `left`.
+        left: (n, m).
+        right: (m, n_columns).
+        sums: (n_columns,), added to.
+        touched: (n_columns + 1,), of which the first ones are set.
+        seen: (n_columns,), false before.
+    """
+    n_touched = 0
+    for x in range(left.offsets[row], left.offsets[row + 1]):
+        weight = np.float64(left.values[x])
+        for y in range(right.offsets[left.indices[x]], right.offsets[left.indices[x] + 1]):
+            column = right.indices[y]
+            touched[n_touched] = column
+            n_touched += not seen[column]
+            seen[column] = True
+            sums[column] += weight * right.values[y]
     return n_touched
 
 
@@ -205,7 +241,7 @@ def _nearest_rows(start: int, end: int, search: _Search, sums: npt.NDArray[Any])
             feature = search.left.indices[x]
             work += search.right.offsets[feature + 1] - search.right.offsets[feature]
         if 4 * work > n_others:  # most others are touched: to go through all in order is faster
-            _add(row, search.left, search.right, sums)
+            add_products(row, search.left, search.right, sums)
             for other in range(n_others):
                 found[other] = _similarity(row, other, np.float64(sums[other]), search)
             sums[:] = 0
@@ -248,7 +284,7 @@ def _multiply_rows(
 ) -> None:
     for row in range(start, end):
         sums[:] = 0
-        _add(row, left, right, sums)
+        add_products(row, left, right, sums)
         product[row] = sums
 
 

@@ -12,7 +12,7 @@ from recdl.data.matrix import Sparse
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, RecordError
 from recdl.models.matrix_state import flat, restored_matrix
-from recdl.models.nearest import multiply
+from recdl.models.nearest import product
 from recdl.models.protocol import RankingTask, State
 from recdl.models.similarity import Corpus, Measure, Similarity, Weighting
 from recdl.models.weights import EventWeights, Weighing
@@ -93,13 +93,21 @@ class ItemKNN:
         self.similarity_ = found if of_history else found.T.tocsr()
         return self
 
+    def factors(self, queries: Queries) -> tuple[Sparse, Sparse]:
+        """Return the weights of the histories (n_queries, n_items), and what each item of them adds.
+
+        Raises:
+            DataError: If a history holds an item outside the catalogue.
+        """
+        return self.weighing_.history_matrix(queries, self.similarity_.shape[1]), self.similarity_
+
     def score(self, queries: Queries) -> npt.NDArray[np.float32]:
         """Return (n_queries, n_items) float32, 0 where nothing in the history is a neighbour of the item.
 
         Raises:
             DataError: If a history holds an item outside the catalogue.
         """
-        return multiply(self.weighing_.history_matrix(queries, self.similarity_.shape[1]), self.similarity_)
+        return product(*self.factors(queries))
 
     def get_state(self) -> State:
         """Return the similarity matrix (`offsets`, `indices`, `similarities`) and `behavior_weights`."""
@@ -229,15 +237,23 @@ class UserKNN:
             rows, self._others, terms, self._other_terms, left_out=queries.users, k=self.k
         )
 
-    def score(self, queries: Queries) -> npt.NDArray[np.float32]:
-        """Return (n_queries, n_items) float32, 0 where no neighbour touched the item.
+    def factors(self, queries: Queries) -> tuple[Sparse, Sparse]:
+        """Return the votes of the neighbours (n_queries, n_users), and what each of them votes for.
 
         Raises:
             DataError: If a history holds an item outside the catalogue.
         """
         neighbors = self.similarities(queries)
         neighbors.data **= self.votes.amplification
-        return multiply(neighbors, self._votes)
+        return neighbors, self._votes
+
+    def score(self, queries: Queries) -> npt.NDArray[np.float32]:
+        """Return (n_queries, n_items) float32, 0 where no neighbour touched the item.
+
+        Raises:
+            DataError: If a history holds an item outside the catalogue.
+        """
+        return product(*self.factors(queries))
 
     def get_state(self) -> State:
         """Return the train matrix (`offsets`, `indices`, `weights`), `n_items` (one) and `behavior_weights`."""

@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from recdl.data.interactions import Interactions
+from recdl.data.matrix import Sparse
 from recdl.data.queries import Queries, QuerySet
 
 State = Mapping[str, npt.NDArray[Any]]
 """What a fitted model learned, as named arrays: what a bundle stores."""
+
+Factor: TypeAlias = "Sparse | npt.NDArray[np.float32]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,5 +60,18 @@ class Recommender(Protocol):
 
         Raises:
             RecordError: If an array is missing or of the wrong shape.
+        """
+        ...
+
+
+@runtime_checkable
+class Factored(Protocol):
+    """A recommender whose scores are a product, so that ranks and lists come without ever making all scores."""
+
+    def factors(self, queries: Queries) -> tuple[Sparse, Factor]:
+        """Return (n_queries, m) and (m, n_items), whose product, in the order of the entries, is `score`.
+
+        Products are summed in float64 if the second is sparse and in float32 if it is dense, as
+        `recdl.models.nearest.product` does.
         """
         ...

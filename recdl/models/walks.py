@@ -11,7 +11,7 @@ from recdl.data.matrix import Sparse
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError
 from recdl.models.matrix_state import restored_matrix
-from recdl.models.nearest import Terms, multiply, nearest
+from recdl.models.nearest import Terms, nearest, product
 from recdl.models.protocol import RankingTask, State
 from recdl.models.similarity import row_sums
 from recdl.models.weights import EventWeights, Weighing
@@ -104,13 +104,21 @@ class RP3Beta:
         shares = edges.data / row_sums(edges).repeat(np.diff(edges.indptr))
         return csr_array(((shares**self.alpha).astype(np.float32), edges.indices, edges.indptr), shape=edges.shape)
 
+    def factors(self, queries: Queries) -> tuple[Sparse, Sparse]:
+        """Return the weights of the histories (n_queries, n_items), and what each item of them adds.
+
+        Raises:
+            DataError: If a history holds an item outside the catalogue.
+        """
+        return self.weighing_.history_matrix(queries, self.transitions_.shape[1]), self.transitions_
+
     def score(self, queries: Queries) -> npt.NDArray[np.float32]:
         """Return (n_queries, n_items) float32, 0 where no walk from the history leads.
 
         Raises:
             DataError: If a history holds an item outside the catalogue.
         """
-        return multiply(self.weighing_.history_matrix(queries, self.transitions_.shape[1]), self.transitions_)
+        return product(*self.factors(queries))
 
     def get_state(self) -> State:
         """Return the transitions (`offsets`, `indices`, `transitions`) and `behavior_weights`."""
