@@ -308,9 +308,13 @@ def _note(
             equal += values[x] == wanted
         found.above[place], found.equal[place] = above, equal
     kept, places = found.values[row], found.items[row]
-    count = 0
+    count, floor = 0, np.float32(-np.inf)
     for x in range(n_kept):
+        if values[x] < floor:  # nearly all are: they cost a comparison and no call
+            continue
         count = _offer(values[x], columns[x], kept, places, count)
+        if count == len(kept):
+            floor = kept[0]
     item = 0
     while n_others > 0 and (count < len(kept) or worse(kept[0], places[0], 0.0, item)):
         if allowed[item] and not seen[item]:

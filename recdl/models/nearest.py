@@ -153,14 +153,21 @@ def work_of(left: Sparse, right: Sparse) -> npt.NDArray[np.float64]:
 def add_products(row: int, left: Rows, right: Rows, sums: npt.NDArray[Any]) -> None:
     """Add the products of a row with every column to `sums`."""
     for x in range(left.offsets[row], left.offsets[row + 1]):
-        first, last = right.offsets[left.indices[x]], right.offsets[left.indices[x] + 1]
+        columns, values = _entries(right, left.indices[x])
         if len(left.values):
             weight = np.float64(left.values[x])
-            for y in range(first, last):
-                sums[right.indices[y]] += weight * right.values[y]
+            for y in range(len(columns)):
+                sums[np.uint32(columns[y])] += weight * values[y]  # unsigned, no index counts from the end
         else:
-            for y in range(first, last):
-                sums[right.indices[y]] += 1
+            for y in range(len(columns)):
+                sums[np.uint32(columns[y])] += 1
+
+
+@compiled
+def _entries(rows: Rows, row: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Return the columns and values of a row; the values are empty where those of `rows` are."""
+    first, last = rows.offsets[row], rows.offsets[row + 1]
+    return rows.indices[first:last], rows.values[first:last]
 
 
 @compiled
@@ -170,14 +177,14 @@ def _add_and_note(
     """As `add_products`, and list in `touched` the columns, at 0 before, that got something; return how many."""
     n_touched = 0
     for x in range(left.offsets[row], left.offsets[row + 1]):
-        first, last = right.offsets[left.indices[x]], right.offsets[left.indices[x] + 1]
+        columns, values = _entries(right, left.indices[x])
         weight = np.float64(left.values[x]) if len(left.values) else 1.0
-        for y in range(first, last):
-            other = right.indices[y]
+        for y in range(len(columns)):
+            other = np.uint32(columns[y])
             touched[n_touched] = other  # without a branch, which could not be foreseen
             n_touched += sums[other] == 0
             if len(left.values):
-                sums[other] += weight * right.values[y]
+                sums[other] += weight * values[y]
             else:
                 sums[other] += 1
     return n_touched
@@ -204,13 +211,14 @@ def add_products_and_mark(
     """
     n_touched = 0
     for x in range(left.offsets[row], left.offsets[row + 1]):
+        columns, values = _entries(right, left.indices[x])
         weight = np.float64(left.values[x])
-        for y in range(right.offsets[left.indices[x]], right.offsets[left.indices[x] + 1]):
-            column = right.indices[y]
+        for y in range(len(columns)):
+            column = np.uint32(columns[y])
             touched[n_touched] = column
             n_touched += not seen[column]
             seen[column] = True
-            sums[column] += weight * right.values[y]
+            sums[column] += weight * values[y]
     return n_touched
 
 
