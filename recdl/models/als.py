@@ -11,6 +11,7 @@ from recdl.data.queries import Queries
 from recdl.errors import ConfigError, RecordError
 from recdl.models.cholesky import solve_in_place
 from recdl.models.compiled import Rows, compiled_fast, in_threads
+from recdl.models.memory import check_memory
 from recdl.models.protocol import RankingTask, State
 from recdl.models.similarity import row_sums
 from recdl.models.weights import EventWeights, Weighing
@@ -94,8 +95,15 @@ class ALS:
         """Find the embeddings.
 
         Raises:
-            DataError: If the log holds no event that weighs anything, or lacks a behaviour that is given a weight.
+            DataError: If the log holds no event that weighs anything, lacks a behaviour that is given a weight, or
+                if the memory would not suffice.
         """
+        check_memory(
+            # Drawn in float64 and kept in float32, the users' first.
+            4 * self.embedding_size * (train.n_users + train.n_items + 2 * max(train.n_users, train.n_items)),
+            what=f"ALS of {train.n_users:,} users and {train.n_items:,} items",
+            advice=f"lower model.embedding_size (now {self.embedding_size}), or keep fewer users and items",
+        )
         self.weighing_ = Weighing.of(self.weights, train)
         by_user = self.weighing_.log_matrix(train)
         by_item = by_user.T.tocsr()

@@ -14,7 +14,7 @@ from recdl.errors import ConfigError, DataError, RecordError
 from recdl.models.cholesky import solve_in_place
 from recdl.models.compiled import Rows, compiled, in_threads
 from recdl.models.matrix_state import restored_matrix
-from recdl.models.memory import free_memory
+from recdl.models.memory import check_memory
 from recdl.models.nearest import Terms, gram_triangle, mirror, nearest, product
 from recdl.models.protocol import Factor, RankingTask, State
 from recdl.models.similarity import row_sums
@@ -78,7 +78,11 @@ class EASE:
         """
         self.weighing_ = Weighing.of(self.history_weights, train)
         if self.max_neighbors is None:
-            _check_memory(train.n_items)
+            check_memory(
+                4 * train.n_items**2,
+                what=f"EASE over {train.n_items:,} items",
+                advice="set model.max_neighbors (to 200, say) for an approximation, or keep fewer items",
+            )
         users = Weighing.of(self.train_weights, train).log_matrix(train)
         if self.max_neighbors is None:
             self.coefficients_ = _exact(users, self.l2)
@@ -126,15 +130,6 @@ class EASE:
             self.coefficients_ = np.require(matrix, np.float32, ["C", "W"])
         self.weighing_ = Weighing.restored(self.history_weights, state)
         return self
-
-
-def _check_memory(n_items: int) -> None:
-    needed, free = 4 * n_items**2, free_memory()
-    if free is not None and needed > free:
-        raise DataError(
-            f"EASE over {n_items:,} items needs {needed / 2**30:,.1f} GiB of memory, but {free / 2**30:,.1f} GiB"
-            " are free; set model.max_neighbors (to 200, say) for an approximation, or keep fewer items"
-        )
 
 
 def _exact(users: Sparse, l2: float) -> Square:

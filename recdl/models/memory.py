@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from recdl.errors import DataError
+
 _MEMINFO = Path("/proc/meminfo")
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 
@@ -25,3 +27,21 @@ def free_memory() -> int | None:
         return min(available, max(limit - int((_CONTROL_GROUP / "memory.current").read_text()), 0))
     except (OSError, ValueError):
         return available
+
+
+def check_memory(needed: int, *, what: str, advice: str) -> None:
+    """Refuse work that would not fit, before it is begun.
+
+    Args:
+        needed: Bytes, as estimated.
+        what: What needs them, as the subject of a sentence.
+        advice: What to do instead, as an imperative.
+
+    Raises:
+        DataError: If fewer are free; with the estimate, what is free and the advice.
+    """
+    free = free_memory()
+    if free is not None and needed > free:
+        raise DataError(
+            f"{what} needs {needed / 2**30:,.1f} GiB of memory, but {free / 2**30:,.1f} GiB are free; {advice}"
+        )

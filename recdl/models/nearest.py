@@ -7,11 +7,18 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from recdl.data.matrix import Sparse
-from recdl.models.compiled import Rows, compiled, in_threads
+from recdl.models.compiled import Rows, compiled, in_threads, thread_count
 from recdl.models.heap import sift_down, sift_up, worse
+from recdl.models.memory import check_memory
 
 _ROUNDING = 1e-12
 """What is left of a difference of sums that should be 0 is below this share of them."""
+
+
+_BYTES_PER_NEIGHBOR = 17
+"""Its value and index, where they are found and where they are kept, and whether it is one."""
+
+_BYTES_PER_OTHER = 16
 
 
 class Terms(NamedTuple):
@@ -77,9 +84,17 @@ def nearest(
 
     Returns:
         (n, n_others) float32, at most `k` entries a row, sorted by index.
+
+    Raises:
+        DataError: If that would not fit into memory.
     """
     n, n_others = left.shape[0], right.shape[1]
     width = min(k, n_others)
+    check_memory(
+        _BYTES_PER_NEIGHBOR * n * width + _BYTES_PER_OTHER * n_others * thread_count(),
+        what=f"finding the {width:,} nearest of {n_others:,} for each of {n:,}",
+        advice="lower model.k (of an approximate EASE model.max_neighbors), or keep fewer items",
+    )
     best = _Best(np.empty((n, width), np.float32), np.empty((n, width), np.int32), np.zeros(n, np.int64))
     # Where all entries are 1, whole numbers are counted, in two thirds of the time.
     binary = bool((left.data == 1).all() and (right.data == 1).all())

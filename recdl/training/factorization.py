@@ -25,6 +25,7 @@ from recdl.training.losses import (
 from recdl.training.modules import InteractionModule, InteractionNetwork, PairModule, RowModule
 from recdl.training.networks import (
     check_network,
+    check_network_memory,
     check_positive,
     device_of,
     load_network_state,
@@ -127,13 +128,15 @@ class FactorizationRecommender:
         """Learn from `train`; `validation` decides when to stop and which epoch to keep.
 
         Raises:
-            DataError: If there is no pair to learn from, or the loss diverges.
+            DataError: If there is no pair to learn from, the memory would not suffice, or the loss diverges.
         """
         positives = Positives.of(train, self.behavior_weights)
         self.trained_users_ = np.diff(train.offsets) > 0
         self.trained_items_ = positives.popularity > 0
+        sizes = (train.n_users, train.n_items)
+        check_network_memory(self.network, *sizes, accelerator=self.trainer.accelerator)
         with torch_seed(self.seed):
-            self.network_ = self.network(train.n_users, train.n_items)
+            self.network_ = self.network(*sizes)
             module, batches = self._pairs(positives) if self.loss in _PAIR_LOSSES else self._rows(positives)
             module.steps_per_epoch = batches.n_steps
             self.learning_curve_ = fit_network(self, module, batches, validation=validation, settings=self.trainer)

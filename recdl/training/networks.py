@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from recdl.errors import ConfigError, RecordError
+from recdl.models.memory import check_memory
 from recdl.models.protocol import State
 
 _PREFIX = "network."
+_COPIES_IN_TRAINING = 4  # weights, gradients, and the two moments of Adam
 
 
 def check_positive(**settings: float) -> None:
@@ -52,6 +54,28 @@ def check_network(make: Callable[..., nn.Module], *sizes: int) -> None:
             make(*sizes)
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
         raise ConfigError(f"model.network: {error}") from error
+
+
+def check_network_memory(make: Callable[..., nn.Module], *sizes: int, accelerator: str) -> None:
+    """Refuse a network whose training would not fit into memory, before any of it is allocated.
+
+    Args:
+        make: Makes the network.
+        sizes: Those of the log.
+        accelerator: Where it is to be trained, as `TrainerSettings` has it; a GPU leaves the weights alone to this
+            memory.
+
+    Raises:
+        DataError: With the estimate.
+    """
+    with torch_seed(0), torch.device("meta"):  # shapes alone
+        parameters = sum(parameter.numel() for parameter in make(*sizes).parameters())
+    elsewhere = accelerator in ("auto", "gpu") and torch.cuda.is_available()
+    check_memory(
+        (1 if elsewhere else _COPIES_IN_TRAINING) * 4 * parameters,
+        what=f"training a network of {parameters:,} weights",
+        advice="lower model.network's embedding sizes, or keep fewer users and items",
+    )
 
 
 def network_state(network: nn.Module) -> dict[str, npt.NDArray[Any]]:

@@ -14,6 +14,7 @@ from recdl.models.protocol import RankingTask, State
 from recdl.training.modules import HistoryNetwork, SequenceModule
 from recdl.training.networks import (
     check_network,
+    check_network_memory,
     check_not_negative,
     check_positive,
     device_of,
@@ -92,10 +93,11 @@ class SequenceRecommender:
         """Learn from `train`; `validation` decides when to stop and which epoch to keep.
 
         Raises:
-            DataError: If there is no event to learn from, or the loss diverges.
+            DataError: If there is no event to learn from, the memory would not suffice, or the loss diverges.
         """
         batches = SequenceBatches(train, batch_size=self.batch_size, max_length=self.max_length, seed=self.seed)
         self.sizes_ = (train.n_items, len(train.behavior_names))
+        check_network_memory(self.network, *self.sizes_, accelerator=self.trainer.accelerator)
         with torch_seed(self.seed):
             self.network_ = self.network(*self.sizes_)
             module = SequenceModule(

@@ -7,7 +7,7 @@ import pytest
 from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, DataError, RecordError
-from recdl.models import ease
+from recdl.models import memory
 from recdl.models.ease import EASE
 from recdl.models.protocol import RankingTask
 from recdl.models.weights import EventWeights
@@ -110,16 +110,17 @@ def test_ease_knows_two_tastes_apart(
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_tried(
     log: Interactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ease, "free_memory", lambda: 4 * N_ITEMS**2 - 1)
+    monkeypatch.setattr(memory, "free_memory", lambda: 4 * N_ITEMS**2 - 1)
     with pytest.raises(DataError, match=r"EASE over 30 items needs .* GiB of memory, .* set model\.max_neighbors"):
         EASE().fit(log)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # each thread takes some more
     EASE(max_neighbors=5).fit(log)
 
 
 def test_it_is_tried_where_the_system_does_not_say_what_is_free(
     log: Interactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ease, "free_memory", lambda: None)
+    monkeypatch.setattr(memory, "free_memory", lambda: None)
     assert np.isfinite(EASE().fit(log).coefficients_).all()
 
 

@@ -8,8 +8,9 @@ import torch
 
 from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
-from recdl.data.sampling import Negatives
+from recdl.data.sampling import Negatives, Pairs
 from recdl.errors import ConfigError, DataError, RecordError
+from recdl.models import memory
 from recdl.models.networks.matrix_factorization import MatrixFactorization
 from recdl.models.networks.neumf import NeuMF
 from recdl.models.protocol import RankingTask
@@ -127,6 +128,37 @@ def test_the_learning_curve_has_the_loss_of_each_epoch(two_tastes: TwoTastes) ->
 def test_a_diverging_loss_stops_the_run_with_advice(two_tastes: TwoTastes) -> None:
     with pytest.raises(DataError, match=r"it diverged; lower model.learning_rate"):
         _model(max_epochs=20, learning_rate=1e30).fit(two_tastes[0])
+
+
+def test_a_loss_that_diverges_leaves_the_last_good_checkpoint(two_tastes: TwoTastes, tmp_path: Path) -> None:
+    log, task = two_tastes
+
+    class Diverging(NeuMF):
+        calls = 0
+
+        def interact(self, user_vectors: torch.Tensor, item_vectors: torch.Tensor) -> torch.Tensor:
+            logits = super().interact(user_vectors, item_vectors)
+            if not self.training:
+                return logits
+            Diverging.calls += 1
+            return logits * torch.nan if Diverging.calls > 2 * steps else logits
+
+    steps = -(-len(Pairs.of(log).users) // 32)
+    model = _model(folder=tmp_path)
+    model.network = partial(Diverging, mf_embedding_size=8, mlp_embedding_size=8, mlp_sizes=(8, 4))
+    with pytest.raises(DataError, match=r"in epoch 2: it diverged; lower model\.learning_rate"):
+        model.fit(log, task)
+    kept = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    assert kept["epoch"] <= 1
+    assert all(torch.isfinite(weights).all() for weights in kept["state_dict"].values())
+
+
+def test_a_network_that_would_not_fit_is_refused_before_it_is_made(
+    two_tastes: TwoTastes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda: 50)
+    with pytest.raises(DataError, match=r"training a network of [\d,]+ weights needs .* lower model\.network"):
+        _model().fit(two_tastes[0])
 
 
 def test_the_state_gives_equal_scores_in_another_model(
