@@ -75,7 +75,8 @@ def _measure_here(prepare: Callable[[Any, int], Timed], log: Path, n_users: int)
     emit(seconds=best, cpu_seconds=cpu)
 
 
-def _interactions(events: Any) -> Any:
+def interactions(events: Any) -> Any:
+    """Return the log of `read_indexed` as recdl's `Interactions`."""
     from recdl.data.interactions import Interactions
 
     users, items = events["user_id"].to_numpy(), events["item_id"].to_numpy()
@@ -101,7 +102,7 @@ def _threads() -> int:
 def _item_knn(events: Any, _: int) -> Timed:
     from recdl.models.neighbors import ItemKNN
 
-    log = _interactions(events)
+    log = interactions(events)
     return lambda: ItemKNN(k=K).fit(log)
 
 
@@ -117,7 +118,7 @@ def _item_knn_top(events: Any, n_users: int) -> Timed:
     from recdl.models.neighbors import ItemKNN
     from recdl.models.ranking import recommend
 
-    log = _interactions(events)
+    log = interactions(events)
     model = ItemKNN(k=K).fit(log)
     queries = Queries.at_end(log)[:n_users]
     everything = np.ones(log.n_items, np.bool_)
@@ -138,7 +139,7 @@ def _user_knn(events: Any, _: int) -> Timed:
     from recdl.data.queries import Queries
     from recdl.models.neighbors import UserKNN
 
-    log = _interactions(events)
+    log = interactions(events)
     model = UserKNN(k=K).fit(log)
     queries = Queries.at_end(log)[:N_QUERIES]
     return lambda: model.score(queries)
@@ -147,7 +148,7 @@ def _user_knn(events: Any, _: int) -> Timed:
 def _ease(events: Any, _: int) -> Timed:
     from recdl.models.ease import EASE
 
-    log = _interactions(events)
+    log = interactions(events)
     return lambda: EASE(l2=L2).fit(log)
 
 
@@ -169,7 +170,7 @@ def _peer_ease(events: Any, _: int) -> Timed:
 def _als(events: Any, _: int) -> Timed:
     from recdl.models.als import ALS
 
-    log = _interactions(events)
+    log = interactions(events)
     return lambda: ALS(embedding_size=SIZE, n_epochs=N_EPOCHS).fit(log)
 
 

@@ -54,6 +54,7 @@ MODELS = {
 _SAMPLED = ["--n-negatives", "2048"]
 PEERS = {
     ("recbole", "neumf"): ["recbole_neumf.py", "--batch-size", "4096", "--n-negatives", "4"],
+    ("lazy", "neumf"): ["lazy_loop.py", "--batch-size", "819", "--n-negatives", "4"],
     ("replay", "lstm-full"): ["replay_sasrec.py"],
     ("replay", "lstm-sampled"): ["replay_sasrec.py", *_SAMPLED],
     ("replay-legacy", "lstm-full"): ["replay_sasrec.py", "--legacy"],
