@@ -105,7 +105,7 @@ class RowTable:
 
     def touch(self, indices: torch.Tensor) -> None:
         """Gather the rows of int64 `indices` of any shape."""
-        # Marks a byte a row would have to be read whole: 0.2 ms where there are 200,000 rows, 8 ms where 10 million.
+        # Marks, a byte a row, would have to be read whole: 0.2 ms at 200,000 rows, 8 ms at 10 million.
         self._rows = torch.unique(indices)
         self._places[self._rows] = torch.arange(len(self._rows), device=self._rows.device)
         self._vectors = self._table.detach().index_select(0, self._rows).requires_grad_()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from recdl.data.matrix import Sparse
-from recdl.data.queries import Queries, QuerySet
+from recdl.data.queries import Candidates, Queries, QuerySet
 from recdl.errors import DataError
 from recdl.models.ease import EASE
 from recdl.models.neighbors import ItemKNN, UserKNN
@@ -166,3 +166,14 @@ def test_a_history_outside_the_catalogue_is_an_error_where_it_is_excluded() -> N
     queries = Queries(np.zeros(1, np.int32), *(getattr(queries, name) for name in _FIELDS))
     with pytest.raises(DataError, match="a history holds item 5, but the catalogue has 4 items"):
         recommend(model, queries, k=2, candidates=np.ones(4, np.bool_), exclude_history=True)  # type: ignore[arg-type]
+
+
+def test_candidates_that_are_given_and_unknown_targets_are_ranked_as_by_dense_scores() -> None:
+    model = SparseProduct(np.eye(2), [[3, 2, 2, 0, 0], [1, 0, 0, 0, 5]])
+    queries = Queries.anonymous([[], []])
+    queries = Queries(np.arange(2, dtype=np.int32), *(getattr(queries, name) for name in _FIELDS))
+    everything = np.ones(5, np.bool_)
+    for only in (None, Candidates(np.array([0, 3, 5]), np.array([1, 2, 3, 0, 1], np.int32))):
+        targets = (np.array([0, 2, 4]), np.array([-1, 2, -1, 1], np.int32))
+        query_set = QuerySet(queries, *targets, candidates=only)
+        _assert_like_dense(model, RankingTask(query_set, everything, False), k=3)
