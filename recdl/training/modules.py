@@ -11,7 +11,8 @@ from torch import nn
 
 from recdl.data.batches import PairBatch, RowBatch, SequenceBatch
 from recdl.errors import DataError
-from recdl.training.losses import full_softmax, row_softmax, sampled_row_softmax, sampled_softmax
+from recdl.training.chunked import full_softmax, sampled_softmax
+from recdl.training.losses import row_softmax, sampled_row_softmax
 from recdl.training.optimizers import RowAdamW, RowTable
 
 _CHECK_EVERY = 50
@@ -322,8 +323,10 @@ class SequenceModule(FitModule):
         self.descend([self._loss(batch, batch_idx)])
 
     def _loss(self, batch: SequenceBatch, batch_idx: int) -> torch.Tensor:
-        outputs = self.network(batch.items, batch.behaviors)[batch.mask]
-        targets = batch.targets[batch.mask]
+        outputs, targets = self.network(batch.items, batch.behaviors).flatten(0, 1), batch.targets.flatten()
+        if not batch.mask.all():
+            places = batch.mask.flatten().nonzero()[:, 0]
+            outputs, targets = outputs.index_select(0, places), targets[places]
         weight, bias = cast(HistoryNetwork, self.network).output_layer()
         if self._cumulative is None:
             return full_softmax(outputs, targets, weight, bias)

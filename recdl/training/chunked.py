@@ -1,0 +1,203 @@
+"""Losses on outputs and the output layer, in place of logits.
+
+The logits of a batch, which for a large catalogue outweigh everything else, exist only a chunk of rows at a time:
+loss and gradients are computed together in one pass, and the gradients kept.
+"""
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+_CACHED_BYTES = 1 << 21
+_ROWS = 128
+"""A chunk holds what stays in a core's cache, since its logits are passed over several times (an eighth faster
+than eight times as much), but rows enough for the matrix products to be worth their while."""
+
+
+def full_softmax(
+    outputs: torch.Tensor,
+    targets: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    *,
+    chunk_bytes: int | None = None,
+) -> torch.Tensor:
+    """Mean cross-entropy of the softmax over the whole catalogue.
+
+    Args:
+        outputs: (n, d), what the network says at each position.
+        targets: (n,) int64, the item that came next.
+        weight: (n_items, d) output weights.
+        bias: (n_items,) output bias.
+        chunk_bytes: Memory for logits, in bytes, or for one row if that takes more; it bounds what is held,
+            not the result. None: 2 MiB, or 128 rows if they take more.
+    """
+    loss: torch.Tensor = _FullSoftmax.apply(  # type: ignore[no-untyped-call]
+        outputs, targets, weight, bias, chunk_bytes
+    )
+    return loss
+
+
+def sampled_softmax(
+    outputs: torch.Tensor,
+    targets: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    *,
+    negatives: torch.Tensor,
+    log_expected_count: torch.Tensor,
+    chunk_bytes: int | None = None,
+) -> torch.Tensor:
+    """Mean cross-entropy of a softmax whose normalizer is estimated from negatives shared by all positions.
+
+    The normalizer is exp(z_t) + sum over drawn j != t of exp(z_j) / (m q_j): the positive enters exactly, and
+    each draw is divided by its expected count, which makes the estimate unbiased (logQ correction; Bengio &
+    Senecal 2008, Adaptive importance sampling). Draws are made with repetition; leaving repetitions out would
+    change their expected count.
+
+    Args:
+        outputs: (n, d), what the network says at each position.
+        targets: (n,) int64, the item that came next.
+        weight: (n_items, d) output weights.
+        bias: (n_items,) output bias.
+        negatives: (m,) int64 items, drawn with repetition.
+        log_expected_count: (m,) log(m q_j) for the items in `negatives`.
+        chunk_bytes: Memory for logits, in bytes, or for one row if that takes more; it bounds what is held,
+            not the result. None: 2 MiB, or 128 rows if they take more.
+    """
+    both = torch.cat([targets, negatives])
+    rows = functional.embedding(both, weight)
+    biases = functional.embedding(both, bias[:, None])[:, 0]  # indexing has a far slower gradient
+    n = len(targets)
+    loss: torch.Tensor = _SampledSoftmax.apply(  # type: ignore[no-untyped-call]
+        outputs,
+        rows[:n],
+        biases[:n],
+        rows[n:],
+        biases[n:] - log_expected_count,
+        targets,
+        negatives,
+        chunk_bytes,
+    )
+    return loss
+
+
+def _chunk_rows(n_columns: int, chunk_bytes: int | None) -> int:
+    if chunk_bytes is None:
+        return max(_ROWS, _CACHED_BYTES // (4 * n_columns))
+    return max(1, chunk_bytes // (4 * n_columns))
+
+
+def _occurrences(targets: torch.Tensor, negatives: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the rows (of targets) and columns (of negatives) where the two are equal, which are few."""
+    ordered, order = negatives.sort()
+    first = torch.searchsorted(ordered, targets)
+    counts = torch.searchsorted(ordered, targets, right=True) - first
+    rows = torch.repeat_interleave(torch.arange(len(targets), device=targets.device), counts)
+    within = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    return rows, order[first[rows] + within]
+
+
+def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
+    """Add `left.T @ right` to `total`, in one pass where they are of one type."""
+    if left.dtype == total.dtype:
+        total.addmm_(left.T, right)
+    else:
+        total += left.T @ right
+
+
+class _FullSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        outputs: torch.Tensor,
+        targets: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        chunk_bytes: int | None,
+    ) -> torch.Tensor:
+        n, dtype = len(outputs), outputs.dtype
+        cast_weight, cast_bias = weight.to(dtype), bias.to(dtype)
+        output_gradient = torch.empty_like(outputs)
+        weight_gradient = torch.zeros_like(weight)
+        bias_gradient = torch.zeros_like(bias)
+        loss = outputs.new_zeros((), dtype=torch.float32)
+        step = _chunk_rows(len(weight), chunk_bytes)
+        for start in range(0, n, step):
+            chunk = outputs[start : start + step]
+            answers = targets[start : start + step, None]
+            logits = torch.addmm(cast_bias, chunk, cast_weight.T).float()
+            positive = logits.gather(1, answers)
+            peaks = logits.amax(1, keepdim=True)
+            exponentials = logits.sub_(peaks).exp_()
+            sums = exponentials.sum(1, keepdim=True)
+            loss += (sums.log() + peaks - positive).sum()
+            # Softmax less one-hot, times its row's sum, which is made up for in the small factors of the products.
+            exponentials.scatter_add_(1, answers, -sums)
+            scale = 1.0 / (n * sums)
+            bias_gradient += exponentials.T @ scale[:, 0]
+            cast_exponentials = exponentials.to(dtype)
+            output_gradient[start : start + step] = (cast_exponentials @ cast_weight) * scale.to(dtype)
+            _add_product(weight_gradient, cast_exponentials, chunk * scale.to(dtype))
+        ctx.save_for_backward(output_gradient, weight_gradient, bias_gradient)
+        return loss / n
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        outputs, weight, bias = ctx.saved_tensors
+        (scale,) = gradients
+        return outputs * scale.to(outputs.dtype), None, weight * scale, bias * scale, None
+
+
+class _SampledSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        outputs: torch.Tensor,
+        target_rows: torch.Tensor,
+        target_biases: torch.Tensor,
+        negative_rows: torch.Tensor,
+        negative_biases: torch.Tensor,
+        targets: torch.Tensor,
+        negatives: torch.Tensor,
+        chunk_bytes: int | None,
+    ) -> torch.Tensor:
+        n, dtype = len(outputs), outputs.dtype
+        cast_rows, cast_biases = negative_rows.to(dtype), negative_biases.to(dtype)
+        positive = (outputs * target_rows).sum(1, dtype=torch.float32) + target_biases
+        output_gradient = torch.empty_like(outputs)
+        negative_gradient = torch.zeros_like(negative_rows)
+        negative_bias_gradient = torch.zeros_like(negative_biases)
+        normalizers = torch.empty_like(positive)
+        step = _chunk_rows(len(negatives), chunk_bytes)
+        for start in range(0, n, step):
+            part = slice(start, start + step)
+            chunk = outputs[part]
+            logits = torch.addmm(cast_biases, chunk, cast_rows.T).float()
+            logits[_occurrences(targets[part], negatives)] = -torch.inf  # a drawn positive is no negative
+            peaks = torch.maximum(logits.amax(1), positive[part])[:, None]
+            exponentials = logits.sub_(peaks).exp_()
+            sums = exponentials.sum(1, keepdim=True) + (positive[part, None] - peaks).exp()
+            normalizers[part] = (sums.log() + peaks)[:, 0]
+            # The softmax, times its row's sum, which is made up for in the small factors of the products.
+            scale = 1.0 / (n * sums)
+            negative_bias_gradient += exponentials.T @ scale[:, 0]
+            cast_exponentials = exponentials.to(dtype)
+            output_gradient[part] = (cast_exponentials @ cast_rows) * scale.to(dtype)
+            _add_product(negative_gradient, cast_exponentials, chunk * scale.to(dtype))
+        positive_gradient = ((positive - normalizers).exp() - 1.0) / n
+        output_gradient += positive_gradient[:, None].to(dtype) * target_rows.to(dtype)
+        ctx.save_for_backward(
+            output_gradient,
+            positive_gradient[:, None] * outputs,
+            positive_gradient,
+            negative_gradient,
+            negative_bias_gradient,
+        )
+        return (normalizers - positive).mean()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (scale,) = gradients
+        return (*(saved * scale.to(saved.dtype) for saved in ctx.saved_tensors), None, None, None)
