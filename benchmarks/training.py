@@ -42,12 +42,12 @@ _LSTM = {
     "model.learning_rate": 1e-3,
     "model.batch_size": 128,
     "model.max_length": 50,
-    "model.n_negatives": 2048,
+    "model.loss.n_negatives": 2048,
 }
 MODELS = {
     "neumf": _NEUMF,
-    "lstm-full": _LSTM | {"model.loss": "full"},
-    "lstm-sampled": _LSTM | {"model.loss": "sampled"},
+    "lstm-full": _LSTM | {"model.loss.kind": "full"},
+    "lstm-sampled": _LSTM | {"model.loss.kind": "sampled"},
 }
 """What is trained, with which settings."""
 

@@ -4,6 +4,7 @@ The logits of a batch, which for a large catalogue outweigh everything else, exi
 loss and gradients are computed together in one pass, and the gradients kept.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -81,6 +82,56 @@ def sampled_softmax(
         chunk_bytes,
     )
     return loss
+
+
+def shared_negatives(
+    loss: Callable[[torch.Tensor], torch.Tensor],
+    outputs: torch.Tensor,
+    targets: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    *,
+    negatives: torch.Tensor,
+    chunk_bytes: int | None = None,
+) -> torch.Tensor:
+    """Mean of any loss on (batch, 1 + m) logits, for negatives that are shared by all positions.
+
+    Args:
+        loss: Maps logits, the positive first, to (batch,) losses. A drawn positive is no negative: -inf.
+        outputs: (n, d), what the network says at each position.
+        targets: (n,) int64, the item that came next.
+        weight: (n_items, d) output weights.
+        bias: (n_items,) output bias.
+        negatives: (m,) int64 items.
+        chunk_bytes: As in `sampled_softmax`.
+    """
+    both = torch.cat([targets, negatives])
+    rows = functional.embedding(both, weight)
+    biases = functional.embedding(both, bias[:, None])[:, 0]
+    mean: torch.Tensor = _SharedNegatives.apply(  # type: ignore[no-untyped-call]
+        loss, outputs, rows, biases, targets, negatives, chunk_bytes
+    )
+    return mean
+
+
+def above_mean(
+    outputs: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> torch.Tensor:
+    """Return the mean over the positions of the target's logit less the mean logit of the catalogue.
+
+    Times epsilon and added to a softmax's loss, it is label smoothing (Szegedy et al. 2016, Rethinking the
+    Inception Architecture for Computer Vision): of the target's share 1, epsilon is spread evenly over the
+    catalogue. The mean logit is that of the mean weights, so that no logits are needed.
+
+    Args:
+        outputs: (n, d), what the network says at each position.
+        targets: (n,) int64, the item that came next.
+        weight: (n_items, d) output weights.
+        bias: (n_items,) output bias.
+    """
+    differences = functional.embedding(targets, weight) - weight.mean(0)
+    biases = functional.embedding(targets, bias[:, None])[:, 0] - bias.mean()
+    return ((outputs * differences).sum(1, dtype=torch.float32) + biases).mean()
 
 
 def _chunk_rows(n_columns: int, chunk_bytes: int | None) -> int:
@@ -201,3 +252,51 @@ class _SampledSoftmax(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (scale,) = gradients
         return (*(saved * scale.to(saved.dtype) for saved in ctx.saved_tensors), None, None, None)
+
+
+class _SharedNegatives(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        loss: Callable[[torch.Tensor], torch.Tensor],
+        outputs: torch.Tensor,
+        rows: torch.Tensor,
+        biases: torch.Tensor,
+        targets: torch.Tensor,
+        negatives: torch.Tensor,
+        chunk_bytes: int | None,
+    ) -> torch.Tensor:
+        n, dtype = len(outputs), outputs.dtype
+        target_rows, negative_rows = rows[:n].to(dtype), rows[n:].to(dtype)
+        output_gradient = torch.empty_like(outputs)
+        row_gradient, bias_gradient = torch.zeros_like(rows), torch.zeros_like(biases)
+        total = outputs.new_zeros((), dtype=torch.float32)
+        step = _chunk_rows(len(negatives), chunk_bytes)
+        for start in range(0, n, step):
+            part = slice(start, min(start + step, n))
+            chunk = outputs[part]
+            logits = torch.empty(len(chunk), 1 + len(negatives), dtype=torch.float32, device=outputs.device)
+            logits[:, 0] = (chunk * target_rows[part]).sum(1, dtype=torch.float32) + biases[part]
+            logits[:, 1:] = torch.addmm(biases[n:].to(dtype), chunk, negative_rows.T)
+            held, draws = _occurrences(targets[part], negatives)
+            logits[held, draws + 1] = -torch.inf  # a drawn positive is no negative
+            with torch.enable_grad():
+                mean = loss(logits.requires_grad_()).sum() / n
+                (gradient,) = torch.autograd.grad(mean, logits)
+            total += mean.detach()
+            gradient[held, draws + 1] = 0.0
+            errors = gradient[:, 1:].to(dtype)
+            positive = gradient[:, :1].to(dtype)
+            output_gradient[part] = errors @ negative_rows + positive * target_rows[part]
+            row_gradient[part] = positive * chunk
+            bias_gradient[part] = gradient[:, 0]
+            _add_product(row_gradient[n:], errors, chunk)
+            bias_gradient[n:] += gradient[:, 1:].sum(0)
+        ctx.save_for_backward(output_gradient, row_gradient, bias_gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (scale,) = gradients
+        outputs, rows, biases = (saved * scale.to(saved.dtype) for saved in ctx.saved_tensors)
+        return None, outputs, rows, biases, None, None, None

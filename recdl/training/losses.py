@@ -51,6 +51,51 @@ def hardest_negative(logits: torch.Tensor) -> torch.Tensor:
     return functional.softplus(logits[:, 1:].amax(1) - logits[:, 0])
 
 
+def bpr_max(logits: torch.Tensor, *, score_penalty: float = 1.0) -> torch.Tensor:
+    """Return -log sum_j s_j sigmoid(positive - negative_j) + score_penalty sum_j s_j negative_j^2.
+
+    s is the softmax of the negatives alone: with the positive in it, its own weight would shrink the gradient the
+    better it is ranked. Hidasi & Karatzoglou 2018, Recurrent Neural Networks with Top-k Gains, eq. 10.
+
+    Args:
+        logits: (batch, 1 + n), the positive first; a negative of -inf is none.
+        score_penalty: Of high scores of negatives.
+
+    Returns:
+        (batch,) losses; 0 where there is no negative.
+    """
+    positive, negatives, shares, some = _shares(logits)
+    chosen = shares.exp()
+    likelihood = (shares + functional.logsigmoid(positive - negatives)).logsumexp(1)
+    return torch.where(some, score_penalty * (chosen * negatives.square()).sum(1) - likelihood, 0.0)
+
+
+def top1_max(logits: torch.Tensor) -> torch.Tensor:
+    """Return sum_j s_j (sigmoid(negative_j - positive) + sigmoid(negative_j^2)).
+
+    s is the softmax of the negatives alone. Hidasi & Karatzoglou 2018, eq. 8.
+
+    Args:
+        logits: (batch, 1 + n), the positive first; a negative of -inf is none.
+
+    Returns:
+        (batch,) losses; 0 where there is no negative.
+    """
+    positive, negatives, shares, some = _shares(logits)
+    terms = (negatives - positive).sigmoid() + negatives.square().sigmoid()
+    return torch.where(some, (shares.exp() * terms).sum(1), 0.0)
+
+
+def _shares(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the positive (batch, 1), the negatives, the log of their softmax, (batch,) which rows have any."""
+    positive, negatives = logits[:, :1], logits[:, 1:]
+    none = negatives == -torch.inf
+    some = ~none.all(1)
+    # Numbers in the place of infinities, of which a product with 0 would be no number.
+    shares = negatives.masked_fill(none & some[:, None], -1e30).masked_fill(~some[:, None], 0.0).log_softmax(1)
+    return positive, negatives.masked_fill(none, 0.0), shares, some
+
+
 def row_softmax(
     logits: torch.Tensor, rows: torch.Tensor, items: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:

@@ -3,17 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
-import numpy as np
-import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from recdl.data.batches import PairBatch, RowBatch, SequenceBatch
+from recdl.data.batches import PairBatch, RowBatch
+from recdl.data.windows import Events, EventSpace, SequenceBatch
 from recdl.errors import DataError
-from recdl.training.chunked import full_softmax, sampled_softmax
 from recdl.training.losses import row_softmax, sampled_row_softmax
 from recdl.training.optimizers import RowAdamW, RowTable
+from recdl.training.sequence_losses import NextItemLoss
 
 _CHECK_EVERY = 50
 _FLOATS_AT_ONCE = 1 << 22  # 16 MiB of activations
@@ -273,8 +272,8 @@ class RowModule(InteractionModule):
 class HistoryNetwork(Protocol):
     """A network that says something after each event of a history, and the layer that turns it into logits."""
 
-    def __call__(self, items: torch.Tensor, behaviors: torch.Tensor) -> torch.Tensor:
-        """Return (batch, length, d) outputs for right-padded int64 (batch, length) inputs."""
+    def __call__(self, events: Events) -> torch.Tensor:
+        """Return (batch, length, d) outputs for right-padded events."""
         ...
 
     def output_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -283,34 +282,32 @@ class HistoryNetwork(Protocol):
 
 
 class SequenceModule(FitModule):
-    """Trains a network of `(items, behaviors) -> outputs` to predict the next item at every position.
+    """Trains a network of `events -> outputs` to predict the next item at every position.
 
     Args:
         network: A `HistoryNetwork`.
+        loss: Of outputs and targets.
         learning_rate: Of Adam.
         weight_decay: Decoupled (AdamW), a step.
-        proposal: (n_items,) probabilities to draw negatives by; None computes the full softmax.
-        n_negatives: Negatives drawn a step, shared by all positions of the batch.
-        seed: Of the negatives.
+        item_dropout: Share of the input events of which nothing is told.
+        space: What events can be.
     """
 
     def __init__(
         self,
         network: nn.Module,
         *,
+        loss: NextItemLoss,
         learning_rate: float,
         weight_decay: float,
-        proposal: npt.NDArray[np.float64] | None,
-        n_negatives: int,
-        seed: int,
+        item_dropout: float,
+        space: EventSpace,
     ) -> None:
         super().__init__(network, learning_rate=learning_rate)
+        self.loss = loss
         self.weight_decay = weight_decay
-        self.n_negatives = n_negatives
-        self.seed = seed
-        self._cumulative = None if proposal is None else np.cumsum(proposal)
-        with np.errstate(divide="ignore"):  # items of probability 0 are never drawn
-            self._log_expected_count = None if proposal is None else np.log(proposal * n_negatives)
+        self.item_dropout = item_dropout
+        self.space = space
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam with decoupled weight decay (Loshchilov & Hutter 2019), fused into one pass."""
@@ -320,26 +317,17 @@ class SequenceModule(FitModule):
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Make a step on the mean loss over the positions of one batch that are not padding."""
-        self.descend([self._loss(batch, batch_idx)])
-
-    def _loss(self, batch: SequenceBatch, batch_idx: int) -> torch.Tensor:
-        outputs, targets = self.network(batch.items, batch.behaviors).flatten(0, 1), batch.targets.flatten()
+        network = cast(HistoryNetwork, self.network)
+        outputs, targets = network(self._told(batch.events)).flatten(0, 1), batch.targets.flatten()
         if not batch.mask.all():
             places = batch.mask.flatten().nonzero()[:, 0]
             outputs, targets = outputs.index_select(0, places), targets[places]
-        weight, bias = cast(HistoryNetwork, self.network).output_layer()
-        if self._cumulative is None:
-            return full_softmax(outputs, targets, weight, bias)
-        negatives, log_expected_count = self._draw(batch_idx)
-        return sampled_softmax(
-            outputs, targets, weight, bias, negatives=negatives, log_expected_count=log_expected_count
-        )
+        self.descend([self.loss(outputs, targets, *network.output_layer(), step=(self.current_epoch, batch_idx))])
 
-    def _draw(self, batch_idx: int) -> tuple[torch.Tensor, torch.Tensor]:
-        # Keyed by the step, not by a running state, so that a resumed epoch draws what it would have drawn.
-        generator = np.random.default_rng((self.seed, self.current_epoch, batch_idx))
-        assert self._cumulative is not None and self._log_expected_count is not None
-        points = generator.random(self.n_negatives) * self._cumulative[-1]
-        items = np.searchsorted(self._cumulative, points, "right")
-        counts = torch.from_numpy(self._log_expected_count[items].astype(np.float32))
-        return torch.from_numpy(items).to(self.device), counts.to(self.device)
+    def _told(self, events: Events) -> Events:
+        """Hide some of the events, as if they were padding; their places stay."""
+        if not self.item_dropout:
+            return events
+        hidden = torch.rand(events.items.shape, device=events.items.device) < self.item_dropout
+        nothing = (self.space.n_items, self.space.n_behaviors, 0)
+        return Events(*(column.masked_fill(hidden, none) for column, none in zip(events, nothing, strict=True)))

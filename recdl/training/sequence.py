@@ -1,15 +1,16 @@
 """Recommenders that read a history event by event."""
 
-from typing import Literal, Protocol, Self, cast, final
+from typing import Protocol, Self, cast, final
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from recdl.data.batches import SequenceBatches
 from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
+from recdl.data.windows import EventSpace, SequenceBatches
+from recdl.errors import ConfigError, RecordError
 from recdl.models.protocol import RankingTask, State
 from recdl.training.modules import HistoryNetwork, SequenceModule
 from recdl.training.networks import (
@@ -23,11 +24,13 @@ from recdl.training.networks import (
     read_state,
     torch_seed,
 )
+from recdl.training.sequence_losses import NextItemLoss, SequenceLoss
 from recdl.training.settings import TrainerSettings
 from recdl.training.trainer import fit_network
+from recdl.training.visits import Visit
 
 _EVENTS_AT_ONCE = 1 << 14
-_FULL_SOFTMAX_FACTOR = 2
+_AUTO = SequenceLoss()
 
 
 class NetworkFactory(Protocol):
@@ -47,14 +50,12 @@ class SequenceRecommender:
 
     Args:
         network: Makes the network from `n_items` and `n_behaviors`.
+        loss: How the next item is set against the others.
         learning_rate: Of Adam.
         weight_decay: Decoupled weight decay (AdamW), a step.
         batch_size: Histories (or windows of long ones) a step.
         max_length: Events of a history that the network sees at most, in training and scoring.
-        loss: `full` softmax over the catalogue, `sampled` softmax, or `auto`: sampled where the catalogue is more
-            than twice `n_negatives`.
-        n_negatives: Negatives of the sampled softmax, shared by a step's positions.
-        popularity_exponent: Negatives are drawn in proportion to train popularity to this power.
+        item_dropout: Share of the input events of which the network is told nothing in training.
         trainer: Where and how long to train.
         seed: Of the initial weights, dropout, the shuffle and the negatives.
     """
@@ -63,29 +64,27 @@ class SequenceRecommender:
         self,
         network: NetworkFactory,
         *,
+        loss: SequenceLoss = _AUTO,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
         batch_size: int = 128,
         max_length: int = 50,
-        loss: Literal["auto", "full", "sampled"] = "auto",
-        n_negatives: int = 2048,
-        popularity_exponent: float = 0.75,
+        item_dropout: float = 0.0,
         trainer: TrainerSettings | None = None,
         seed: int = 0,
     ) -> None:
-        check_positive(
-            learning_rate=learning_rate, batch_size=batch_size, max_length=max_length, n_negatives=n_negatives
-        )
-        check_not_negative(weight_decay=weight_decay, popularity_exponent=popularity_exponent)
+        check_positive(learning_rate=learning_rate, batch_size=batch_size, max_length=max_length)
+        check_not_negative(weight_decay=weight_decay, item_dropout=item_dropout)
+        if item_dropout >= 1:
+            raise ConfigError(f"model.item_dropout must be below 1, not {item_dropout}")
         check_network(network, 2, 1)
         self.network = network
+        self.loss = loss
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.max_length = max_length
-        self.loss = loss
-        self.n_negatives = n_negatives
-        self.popularity_exponent = popularity_exponent
+        self.item_dropout = item_dropout
         self.trainer = trainer or TrainerSettings()
         self.seed = seed
 
@@ -96,17 +95,20 @@ class SequenceRecommender:
             DataError: If there is no event to learn from, the memory would not suffice, or the loss diverges.
         """
         batches = SequenceBatches(train, batch_size=self.batch_size, max_length=self.max_length, seed=self.seed)
-        self.sizes_ = (train.n_items, len(train.behavior_names))
-        check_network_memory(self.network, *self.sizes_, accelerator=self.trainer.accelerator)
+        self.space_ = EventSpace.of(train)
+        check_network_memory(
+            self.network, self.space_.n_items, self.space_.n_behaviors, accelerator=self.trainer.accelerator
+        )
+        popularity = np.bincount(train.items, minlength=train.n_items)
         with torch_seed(self.seed):
-            self.network_ = self.network(*self.sizes_)
+            self.network_ = self.network(self.space_.n_items, self.space_.n_behaviors)
             module = SequenceModule(
                 self.network_,
+                loss=NextItemLoss(self.loss, popularity, seed=self.seed),
                 learning_rate=self.learning_rate,
                 weight_decay=self.weight_decay,
-                proposal=self._proposal(train),
-                n_negatives=self.n_negatives,
-                seed=self.seed,
+                item_dropout=self.item_dropout,
+                space=self.space_,
             )
             self.learning_curve_ = fit_network(self, module, batches, validation=validation, settings=self.trainer)
         return self
@@ -127,9 +129,15 @@ class SequenceRecommender:
             start += len(rows)
         return scores
 
+    def visit(self) -> Visit:
+        """Return a visitor without history, to be scored again after each of its events."""
+        return Visit(self.network_, self.space_, max_length=self.max_length)
+
     def get_state(self) -> State:
-        """Return the network's weights and the sizes it was made with."""
-        return {**network_state(self.network_), "sizes": np.array(self.sizes_, np.int64)}
+        """Return the network's weights, and `sizes`: items, behaviours, and whether times are moments."""
+        space = self.space_
+        sizes = np.array([space.n_items, space.n_behaviors, space.timed], np.int64)
+        return {**network_state(self.network_), "sizes": sizes}
 
     def set_state(self, state: State) -> Self:
         """Take over what another model of the same hyperparameters learned.
@@ -137,39 +145,21 @@ class SequenceRecommender:
         Raises:
             RecordError: If an array is missing or of the wrong shape.
         """
-        n_items, n_behaviors = read_state(state, "sizes").tolist()
-        self.sizes_ = (n_items, n_behaviors)
+        sizes = read_state(state, "sizes").tolist()
+        if len(sizes) != 3:
+            raise RecordError(f"the stored model has {len(sizes)} 'sizes', not 3; train and export it again")
+        n_items, n_behaviors, timed = sizes
+        self.space_ = EventSpace(n_items, n_behaviors, bool(timed))
         with torch_seed(self.seed):
             self.network_ = self.network(n_items, n_behaviors)
         load_network_state(self.network_, state)
         self.network_.eval()
         return self
 
-    def _proposal(self, train: Interactions) -> npt.NDArray[np.float64] | None:
-        """Return the probability of each item to be drawn as a negative; None for the full softmax."""
-        full = train.n_items <= _FULL_SOFTMAX_FACTOR * self.n_negatives
-        if self.loss == "full" or (self.loss == "auto" and full):
-            return None
-        popularity = np.bincount(train.items, minlength=train.n_items)
-        weight = np.where(popularity > 0, np.maximum(popularity, 1) ** self.popularity_exponent, 0.0)
-        proposal: npt.NDArray[np.float64] = weight / weight.sum()
-        return proposal
-
     def _last_outputs(self, queries: Queries, lengths: npt.NDArray[np.int64]) -> torch.Tensor:
         """Return (n_queries, d) outputs after the latest `lengths` inputs, the start token counted as one."""
-        n_items, n_behaviors = self.sizes_
-        columns = np.arange(lengths.max())
-        # Column c holds event ends - lengths + c; the one before the first event of a history is the start token.
-        positions = (queries.ends - lengths)[:, None] + columns
-        event = (columns < lengths[:, None]) & (positions >= queries.starts[:, None])
-        items = np.full(event.shape, n_items, np.int64)
-        behaviors = np.full(event.shape, n_behaviors, np.int64)
-        items[event] = queries.items[positions[event]]
-        behaviors[event] = queries.behaviors[positions[event]]
-        items[positions < queries.starts[:, None]] = n_items + 1
         device = device_of(self.network_)
-        network = cast(HistoryNetwork, self.network_)
-        outputs = network(torch.from_numpy(items).to(device), torch.from_numpy(behaviors).to(device))
+        outputs = cast(HistoryNetwork, self.network_)(self.space_.latest(queries, lengths).to(device))
         last = torch.from_numpy(lengths - 1).to(device)
         return outputs[torch.arange(len(last), device=device), last]
 

@@ -1,15 +1,11 @@
 from collections import Counter
 
 import numpy as np
-import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from recdl.data.batches import PairBatches, RowBatches, SequenceBatches
+from recdl.data.batches import PairBatches, RowBatches
 from recdl.data.interactions import Interactions
 from recdl.data.sampling import Negatives, Positives
-from recdl.errors import DataError
 from tests.logs import log_of_events
 
 
@@ -124,61 +120,3 @@ def test_the_draws_of_a_row_batch_can_be_its_own_items() -> None:
         assert set(batch.negatives.tolist()) <= set(pool)
         expected = np.log([30 * pool[item] / pool.total() for item in batch.negatives.tolist()])
         np.testing.assert_allclose(batch.log_expected_count.numpy(), expected, rtol=1e-5)
-
-
-@given(
-    lengths=st.lists(st.integers(0, 23), min_size=1, max_size=12).filter(lambda lengths: sum(lengths) > 0),
-    max_length=st.integers(1, 7),
-    batch_size=st.integers(1, 5),
-)
-def test_every_event_is_a_target_exactly_once_after_the_event_before_it(
-    lengths: list[int], max_length: int, batch_size: int
-) -> None:
-    # Items are numbered through the log, so that an item names its position.
-    firsts = np.cumsum([0, *lengths])
-    rows = [list(range(firsts[user], firsts[user + 1])) for user in range(len(lengths))]
-    n_items = int(firsts[-1])
-    batches = SequenceBatches(_log(rows, n_items), batch_size=batch_size, max_length=max_length, seed=3)
-    seen: Counter[int] = Counter()
-    for batch in batches:
-        assert batch.items.shape[1] <= max_length
-        for before, behavior, target in zip(
-            batch.items[batch.mask].tolist(),
-            batch.behaviors[batch.mask].tolist(),
-            batch.targets[batch.mask].tolist(),
-            strict=True,
-        ):
-            opens = target in firsts
-            assert before == (n_items + 1 if opens else target - 1)
-            assert behavior == (2 if opens else before % 2)
-            seen[target] += 1
-        assert (batch.items[~batch.mask] == n_items).all()
-        assert (batch.behaviors[~batch.mask] == 2).all()
-    assert seen == Counter(range(n_items))
-
-
-def test_windows_of_like_length_share_a_batch() -> None:
-    rows = [[0] * (1 + user % 8) for user in range(64)]
-    batches = SequenceBatches(_log(rows, 1), batch_size=8, max_length=10, seed=0)
-    assert all(batch.mask.all() for batch in batches)
-
-
-def test_sequence_batches_come_in_an_order_of_their_own_each_epoch() -> None:
-    rows = [[user, user + 1] for user in range(60)]
-    batches = SequenceBatches(_log(rows, 61), batch_size=8, max_length=10, seed=0)
-    first = torch.cat([batch.targets for batch in batches])
-    again = torch.cat([batch.targets for batch in batches])
-    batches.epoch = 1
-    assert torch.equal(first, again)
-    assert not torch.equal(first, torch.cat([batch.targets for batch in batches]))
-
-
-def test_the_smaller_last_batch_of_windows_is_kept() -> None:
-    batches = SequenceBatches(_log([[0], [0], [0]], 1), batch_size=2, max_length=10, seed=0)
-    assert sorted(len(batch.items) for batch in batches) == [1, 2]
-    assert len(batches) == 2
-
-
-def test_a_log_without_events_is_refused() -> None:
-    with pytest.raises(DataError, match="the train part has no event"):
-        SequenceBatches(_log([[], []], 3), batch_size=2, max_length=10, seed=0)

@@ -1,4 +1,6 @@
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -6,7 +8,8 @@ import torch
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recdl.training.chunked import full_softmax, sampled_softmax
+from recdl.training.chunked import above_mean, full_softmax, sampled_softmax, shared_negatives
+from recdl.training.losses import binary_cross_entropy, bpr_max, generalized_binary_cross_entropy, top1_max
 
 N, D, ITEMS = 13, 5, 31
 
@@ -156,3 +159,41 @@ def test_the_logits_of_more_than_a_chunk_are_never_held() -> None:
     with _Largest() as largest:
         full_softmax(outputs, targets, weight, bias, chunk_bytes=4 * 3 * n_items).backward()  # type: ignore[no-untyped-call]
     assert largest.numbers == n_items * d  # the weights' gradient is more than three rows of logits
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 4 * 7 * 4, None])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        binary_cross_entropy,
+        partial(generalized_binary_cross_entropy, sampling_rate=0.2, calibration=0.5),
+        partial(bpr_max, score_penalty=0.3),
+        top1_max,
+    ],
+)
+def test_a_loss_of_shared_negatives_equals_that_of_each_positions_logits_with_its_gradients(
+    loss: Callable[[torch.Tensor], torch.Tensor], chunk_bytes: int | None
+) -> None:
+    outputs, targets, weight, bias = _inputs()
+    negatives = torch.tensor([int(targets[0]), 3, 3, 8, int(targets[1]), 30, 0])
+    leaves = [tensor.requires_grad_() for tensor in (outputs, weight, bias)]
+    found = shared_negatives(loss, outputs, targets, weight, bias, negatives=negatives, chunk_bytes=chunk_bytes)
+    losses = []
+    for output, target in zip(outputs, targets.tolist(), strict=True):
+        items = [target, *(item if item != target else -1 for item in negatives.tolist())]
+        logits = [output @ weight[i] + bias[i] if i >= 0 else torch.tensor(-torch.inf) for i in items]
+        losses.append(loss(torch.stack(logits)[None])[0])
+    expected = torch.stack(losses).mean()
+    torch.testing.assert_close(found, expected)
+    for ours, theirs in zip(_gradients(2.0 * found, *leaves), _gradients(2.0 * expected, *leaves), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_softmax_with_its_smoothing_is_cross_entropy_with_label_smoothing() -> None:
+    outputs, targets, weight, bias = _inputs()
+    leaves = [tensor.requires_grad_() for tensor in (outputs, weight, bias)]
+    loss = full_softmax(outputs, targets, weight, bias) + 0.1 * above_mean(outputs, targets, weight, bias)
+    expected = functional.cross_entropy(outputs @ weight.T + bias, targets, label_smoothing=0.1)
+    torch.testing.assert_close(loss, expected)
+    for ours, theirs in zip(_gradients(loss, *leaves), _gradients(expected, *leaves), strict=True):
+        torch.testing.assert_close(ours, theirs)

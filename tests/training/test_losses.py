@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -7,10 +8,12 @@ from torch.nn import functional
 from recdl.training.losses import (
     bayesian_personalized_ranking,
     binary_cross_entropy,
+    bpr_max,
     generalized_binary_cross_entropy,
     hardest_negative,
     row_softmax,
     sampled_row_softmax,
+    top1_max,
 )
 
 
@@ -100,3 +103,52 @@ def test_the_sampled_normalizer_is_right_on_average() -> None:
     )
     first = ((logits[one] - (m * shares[one]).log()).exp() * (one != item)).sum() + positive.exp()
     assert float(loss) == pytest.approx(float(first.log() - positive), rel=1e-5)
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def _shares(negatives: list[float]) -> list[float]:
+    """Softmax of the negatives, the positive left out."""
+    total = sum(math.exp(negative) for negative in negatives)
+    return [math.exp(negative) / total for negative in negatives]
+
+
+_RANKED = [[0.3, -1.0, 2.0, 0.5], [4.0, 0.1, 0.0, -3.0]]
+
+
+def test_bpr_max_equals_its_definition_written_out() -> None:
+    expected = []
+    for positive, *negatives in _RANKED:
+        shares = _shares(negatives)
+        likelihood = sum(s * _sigmoid(positive - z) for s, z in zip(shares, negatives, strict=True))
+        penalty = sum(s * z * z for s, z in zip(shares, negatives, strict=True))
+        expected.append(-math.log(likelihood) + 0.7 * penalty)
+    assert bpr_max(torch.tensor(_RANKED), score_penalty=0.7).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_top1_max_equals_its_definition_written_out() -> None:
+    expected = []
+    for positive, *negatives in _RANKED:
+        pairs = zip(_shares(negatives), negatives, strict=True)
+        expected.append(sum(s * (_sigmoid(z - positive) + _sigmoid(z * z)) for s, z in pairs))
+    assert top1_max(torch.tensor(_RANKED)).tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", [bpr_max, top1_max])
+def test_a_negative_of_minus_infinity_is_none(loss: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    logits = torch.tensor([[0.3, -1.0, -torch.inf, 0.5]], requires_grad=True)
+    without = torch.tensor([[0.3, -1.0, 0.5]], requires_grad=True)
+    torch.testing.assert_close(loss(logits), loss(without))
+    (gradient,), (expected,) = (torch.autograd.grad(loss(x).sum(), x) for x in (logits, without))
+    torch.testing.assert_close(gradient[:, [0, 1, 3]], expected)
+    assert gradient[0, 2] == 0
+
+
+@pytest.mark.parametrize("loss", [bpr_max, top1_max])
+def test_without_any_negative_there_is_no_loss(loss: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    logits = torch.tensor([[0.3, -torch.inf]], requires_grad=True)
+    assert loss(logits).tolist() == [0.0]
+    (gradient,) = torch.autograd.grad(loss(logits).sum(), logits)
+    assert gradient.tolist() == [[0.0, 0.0]]

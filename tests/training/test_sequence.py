@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -10,6 +11,7 @@ from recdl.errors import ConfigError, DataError, RecordError
 from recdl.models.networks.lstm import LSTM
 from recdl.models.protocol import RankingTask
 from recdl.training.sequence import SequenceRecommender
+from recdl.training.sequence_losses import SequenceLoss
 from recdl.training.settings import TrainerSettings
 from tests.conftest import GROUP
 from tests.logs import log_of_items
@@ -33,6 +35,7 @@ def _model(
     loss: Literal["auto", "full", "sampled"] = "auto",
     n_negatives: int = 8,
     learning_rate: float = 0.02,
+    item_dropout: float = 0.0,
 ) -> SequenceRecommender:
     network = partial(LSTM, embedding_size=16, hidden_size=16, embedding_dropout=0.0, hidden_dropout=0.0)
     trainer = TrainerSettings(accelerator="cpu", max_epochs=max_epochs, patience=max_epochs, progress_bar=False)
@@ -41,8 +44,8 @@ def _model(
         learning_rate=learning_rate,
         batch_size=16,
         max_length=max_length,
-        loss=loss,
-        n_negatives=n_negatives,
+        item_dropout=item_dropout,
+        loss=SequenceLoss(kind=loss, n_negatives=n_negatives),
         trainer=trainer,
         seed=seed,
     )
@@ -71,10 +74,8 @@ def test_a_new_visitor_is_scored_from_its_history_alone(fitted: SequenceRecommen
 
 def test_who_asks_does_not_matter(fitted: SequenceRecommender, two_tastes: TwoTastes) -> None:
     known = Queries.at_end(two_tastes[0])[:3]
-    histories = [known.items[start:end].tolist() for start, end in zip(known.starts, known.ends, strict=True)]
-    np.testing.assert_allclose(
-        fitted.score(known), fitted.score(Queries.anonymous(histories)), rtol=1e-5, atol=1e-5
-    )
+    unknown = replace(known, users=np.full(3, -1, np.int32))
+    np.testing.assert_array_equal(fitted.score(known), fitted.score(unknown))
 
 
 def test_scores_do_not_depend_on_the_batch_or_on_padding(fitted: SequenceRecommender) -> None:
@@ -135,6 +136,11 @@ def test_a_state_without_its_sizes_is_refused() -> None:
         _model().set_state({})
 
 
+def test_a_state_of_two_sizes_is_refused(fitted: SequenceRecommender) -> None:
+    with pytest.raises(RecordError, match="2 'sizes', not 3; train and export it again"):
+        _model().set_state({**fitted.get_state(), "sizes": np.array([16, 1])})
+
+
 def test_a_log_without_events_is_refused() -> None:
     with pytest.raises(DataError, match=r"no event to learn from"):
         _model().fit(log_of_items([[], []], n_items=GROUP))
@@ -143,6 +149,20 @@ def test_a_log_without_events_is_refused() -> None:
 def test_settings_that_must_be_positive_are_checked() -> None:
     with pytest.raises(ConfigError, match=r"model.max_length must be above 0, not 0"):
         _model(max_length=0)
+
+
+def test_item_dropout_must_leave_something() -> None:
+    with pytest.raises(ConfigError, match=r"model.item_dropout must be below 1, not 1.0"):
+        _model(item_dropout=1.0)
+
+
+def test_with_item_dropout_the_next_step_is_still_found_and_other_weights_are_learned(
+    two_tastes: TwoTastes, fitted: SequenceRecommender
+) -> None:
+    train, task = two_tastes
+    scores = _model(loss="full", item_dropout=0.2).fit(train).score(Queries.at_end(train))
+    assert scores.argmax(1).tolist() == _next_items(task)
+    assert not np.allclose(scores, fitted.score(Queries.at_end(train)))
 
 
 def test_a_diverging_loss_stops_the_run_with_advice(two_tastes: TwoTastes) -> None:

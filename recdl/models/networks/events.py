@@ -1,0 +1,158 @@
+"""What networks that read histories share: how an event becomes a vector, and how a state becomes logits."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import nn
+
+from recdl.data.windows import N_GAPS, Events
+from recdl.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventInputs:
+    """What of an event a network is told, beside its item.
+
+    Attributes:
+        behaviors: Its behaviour.
+        gaps: The time since the event before it, in bins that double; without effect in a log without times.
+        positions: Places in the window that are told apart, the last standing for all later ones; 0: its place is
+            not told.
+    """
+
+    behaviors: bool = True
+    gaps: bool = True
+    positions: int = 0
+
+    def __post_init__(self) -> None:
+        if self.positions < 0:
+            raise ConfigError(f"positions must be at least 0, not {self.positions}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSettings:
+    """How a network's output becomes logits.
+
+    Attributes:
+        residual: Whether the embedding of the last item is added to the output, so that the network learns only
+            what the last item does not tell.
+        tied: Whether the item embeddings are the output weights too (Press & Wolf 2017).
+        bias: Whether each item has a bias.
+    """
+
+    residual: bool = True
+    tied: bool = True
+    bias: bool = True
+
+
+class EventEmbedding(nn.Module):
+    """The sum of the embeddings of an event's item, behaviour, gap and position.
+
+    Args:
+        n_items: Size of the catalogue. Row `n_items` of the item table is padding, row `n_items + 1` the start.
+        n_behaviors: Number of behaviours. Row `n_behaviors` of their table is padding.
+        size: Width of the embeddings.
+        inputs: What is told beside the item.
+        dropout: Share of the sum's entries dropped in training.
+    """
+
+    def __init__(self, n_items: int, n_behaviors: int, size: int, inputs: EventInputs, *, dropout: float) -> None:
+        super().__init__()
+        self.items = _table(n_items + 2, size, padding=n_items)
+        self.behaviors = _table(n_behaviors + 1, size, padding=n_behaviors) if inputs.behaviors else None
+        self.gaps = _table(N_GAPS, size, padding=0) if inputs.gaps else None
+        self.positions = _table(inputs.positions, size) if inputs.positions else None
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, events: Events, first: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (batch, length, size) sums, and the embeddings of the items alone.
+
+        Args:
+            events: What is known of each event.
+            first: Place of the first column in the window.
+        """
+        items = self.items(events.items)
+        total = items
+        if self.behaviors is not None:
+            total = total + self.behaviors(events.behaviors)
+        if self.gaps is not None:
+            total = total + self.gaps(events.gaps)
+        if self.positions is not None:
+            places = torch.arange(first, first + items.shape[1], device=items.device)
+            total = total + self.positions(places.clamp(max=self.positions.num_embeddings - 1))
+        return self.dropout(total), items
+
+
+class OutputHead(nn.Module):
+    """Brings states to the width of the item embeddings, and holds what output weights are its own.
+
+    Args:
+        n_items: Size of the catalogue.
+        state_size: Width of the states, which are projected; None: of width `size`, they are taken as they are.
+        size: Width of the outputs.
+        settings: Of the output.
+        dropout: Share of the states' entries dropped in training.
+    """
+
+    def __init__(
+        self, n_items: int, state_size: int | None, size: int, settings: OutputSettings, *, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.n_items = n_items
+        self.residual = settings.residual
+        self.dropout = nn.Dropout(dropout)
+        self.projection = nn.Identity() if state_size is None else nn.Linear(state_size, size)
+        self.weight = None if settings.tied else nn.Parameter(torch.randn(n_items, size) * size**-0.5)
+        if settings.bias:
+            self.bias: torch.Tensor = nn.Parameter(torch.zeros(n_items))
+        else:
+            self.register_buffer("bias", torch.zeros(n_items), persistent=False)
+
+    def forward(self, states: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Return (batch, length, size) outputs.
+
+        Args:
+            states: (batch, length, state_size).
+            items: (batch, length, size) embeddings of the items.
+        """
+        outputs: torch.Tensor = self.projection(self.dropout(states))
+        return outputs + items if self.residual else outputs
+
+    def layer(self, items: nn.Embedding) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the (n_items, size) weights and (n_items,) bias that turn an output into logits."""
+        return items.weight[: self.n_items] if self.weight is None else self.weight, self.bias
+
+
+@runtime_checkable
+class RecurrentNetwork(Protocol):
+    """A network whose state after an event is all that it keeps of the events up to it."""
+
+    def read(self, events: Events, state: Any = None) -> tuple[torch.Tensor, Any]:
+        """Return (batch, length, d) outputs and the state after the last column.
+
+        Args:
+            events: What to read, not padded if the state is to be used.
+            state: After what was read before; None at the beginning.
+        """
+        ...
+
+
+def check_sizes(**sizes: int) -> None:
+    """Refuse a network of no size.
+
+    Raises:
+        ValueError: Naming all that must be at least 1.
+    """
+    if min(sizes.values()) < 1:
+        *others, last = sizes
+        raise ValueError(f"{', '.join(others)} and {last} must be at least 1")
+
+
+def _table(rows: int, size: int, *, padding: int | None = None) -> nn.Embedding:
+    table = nn.Embedding(rows, size, padding_idx=padding)
+    nn.init.normal_(table.weight, std=size**-0.5)
+    if padding is not None:
+        with torch.no_grad():  # nn.init overwrote it
+            table.weight[padding].zero_()
+    return table

@@ -1,0 +1,123 @@
+"""What a network of sequences learns from, chosen by settings and apart from the network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from recdl.errors import ConfigError
+from recdl.training.chunked import above_mean, full_softmax, sampled_softmax, shared_negatives
+from recdl.training.losses import bpr_max, generalized_binary_cross_entropy, top1_max
+
+_FULL_FACTOR = 2
+_SOFTMAX = ("auto", "full", "sampled")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceLoss:
+    """How the item that came next is set against the others.
+
+    Attributes:
+        kind: `full` softmax over the catalogue, `sampled` softmax, `auto` (sampled where the catalogue is more
+            than twice `n_negatives`), `gbce`, `bpr_max` or `top1_max`.
+        n_negatives: Items drawn a step, with repetition, and shared by all its positions; of all kinds but `full`.
+        popularity_exponent: They are drawn in proportion to train popularity to this power.
+        label_smoothing: Share of the target spread over the catalogue; of the softmax kinds.
+        calibration: Of `gbce`, between 0 (plain cross-entropy) and 1 (calibrated).
+        score_penalty: Of `bpr_max`, on high scores of negatives.
+    """
+
+    kind: Literal["auto", "full", "sampled", "gbce", "bpr_max", "top1_max"] = "auto"
+    n_negatives: int = 2048
+    popularity_exponent: float = 0.75
+    label_smoothing: float = 0.0
+    calibration: float = 0.75
+    score_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.n_negatives < 1:
+            raise ConfigError(f"n_negatives must be at least 1, not {self.n_negatives}")
+        for name in ("popularity_exponent", "score_penalty"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ConfigError(f"{name} must be 0 or more, and finite, not {getattr(self, name)}")
+        if not 0 <= self.calibration <= 1:
+            raise ConfigError(f"calibration must lie between 0 and 1, not {self.calibration}")
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(f"label_smoothing must be at least 0 and below 1, not {self.label_smoothing}")
+        if self.label_smoothing and self.kind not in _SOFTMAX:
+            raise ConfigError(
+                f"label_smoothing={self.label_smoothing} has no meaning with kind={self.kind}; set it to 0"
+            )
+
+
+class NextItemLoss:
+    """The loss of the settings, for a catalogue of known popularity.
+
+    Args:
+        settings: Which loss.
+        popularity: (n_items,) events of each item in train; what has none is never drawn.
+        seed: Of the draws.
+    """
+
+    def __init__(self, settings: SequenceLoss, popularity: npt.NDArray[np.integer], *, seed: int) -> None:
+        kind, n = settings.kind, settings.n_negatives
+        if kind == "auto":
+            kind = "full" if len(popularity) <= _FULL_FACTOR * n else "sampled"
+        self.kind = kind
+        self.settings = settings
+        self.seed = seed
+        weights = np.where(popularity > 0, np.maximum(popularity, 1) ** settings.popularity_exponent, 0.0)
+        self._cumulative = np.cumsum(weights / weights.sum())
+        with np.errstate(divide="ignore"):  # items of probability 0 are never drawn
+            self._log_expected_count = np.log(weights * n / weights.sum())
+        rate = min(n / max(len(popularity) - 1, 1), 1.0)
+        self._losses: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+            "gbce": partial(
+                generalized_binary_cross_entropy, sampling_rate=rate, calibration=settings.calibration
+            ),
+            "bpr_max": partial(bpr_max, score_penalty=settings.score_penalty),
+            "top1_max": top1_max,
+        }
+
+    def __call__(
+        self,
+        outputs: torch.Tensor,
+        targets: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        *,
+        step: tuple[int, int],
+    ) -> torch.Tensor:
+        """Return the mean loss over the positions.
+
+        Args:
+            outputs: (n, d), what the network says at each position.
+            targets: (n,) int64, the item that came next.
+            weight: (n_items, d) output weights.
+            bias: (n_items,) output bias.
+            step: Epoch, and step within it: what the draws depend on, beside the seed.
+        """
+        if self.kind in self._losses:
+            negatives, _ = self.draw(step, outputs.device)
+            return shared_negatives(self._losses[self.kind], outputs, targets, weight, bias, negatives=negatives)
+        if self.kind == "full":
+            loss = full_softmax(outputs, targets, weight, bias)
+        else:
+            negatives, counts = self.draw(step, outputs.device)
+            loss = sampled_softmax(outputs, targets, weight, bias, negatives=negatives, log_expected_count=counts)
+        if self.settings.label_smoothing:
+            loss = loss + self.settings.label_smoothing * above_mean(outputs, targets, weight, bias)
+        return loss
+
+    def draw(self, step: tuple[int, int], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (n_negatives,) int64 items, and the float32 log of how often each was to be expected."""
+        # Keyed by the step, not by a running state, so that a resumed epoch draws what it would have drawn.
+        generator = np.random.default_rng((self.seed, *step))
+        points = generator.random(self.settings.n_negatives) * self._cumulative[-1]
+        items = np.searchsorted(self._cumulative, points, "right")
+        counts = torch.from_numpy(self._log_expected_count[items].astype(np.float32))
+        return torch.from_numpy(items).to(device), counts.to(device)

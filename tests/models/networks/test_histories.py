@@ -1,0 +1,210 @@
+"""What all networks that read histories have in common; one that is named here needs no test file of its own."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from recdl.data.windows import N_GAPS, Events
+from recdl.errors import ConfigError
+from recdl.models.networks.cnn import CNN
+from recdl.models.networks.events import EventInputs, OutputSettings, RecurrentNetwork
+from recdl.models.networks.gru import GRU
+from recdl.models.networks.lstm import LSTM
+from recdl.models.networks.sasrec import SASRec
+
+N_ITEMS, N_BEHAVIORS, SIZE = 11, 3, 6
+NETWORKS: dict[str, Callable[..., Any]] = {"lstm": LSTM, "gru": GRU, "cnn": CNN, "sasrec": SASRec}
+RECURRENT = ("lstm", "gru")
+ALL_INPUTS = EventInputs(behaviors=True, gaps=True, positions=4)
+
+every_network = pytest.mark.parametrize("name", NETWORKS)
+recurrent = pytest.mark.parametrize("name", RECURRENT)
+
+
+def _network(name: str, **settings: Any) -> Any:
+    torch.manual_seed(0)
+    network: nn.Module = NETWORKS[name](
+        N_ITEMS, N_BEHAVIORS, embedding_size=SIZE, **{"inputs": ALL_INPUTS, **settings}
+    )
+    return network.eval()
+
+
+def _events(items: list[list[int]], behaviors: list[list[int]] | None = None) -> Events:
+    """Give every event a gap of its own; behaviours are all 0 unless given."""
+    columns = torch.tensor(items)
+    gaps = (columns * 5 + torch.arange(columns.shape[1])) % N_GAPS
+    return Events(columns, torch.zeros_like(columns) if behaviors is None else torch.tensor(behaviors), gaps)
+
+
+def _padded(events: Events, columns: int) -> Events:
+    padding = zip(events, (N_ITEMS, N_BEHAVIORS, 0), strict=True)
+    return Events(*(torch.nn.functional.pad(column, (0, columns), value=value) for column, value in padding))
+
+
+@every_network
+def test_outputs_do_not_depend_on_padding(name: str) -> None:
+    network, events = _network(name), _events([[1, 5, 2]], [[0, 2, 1]])
+    torch.testing.assert_close(network(_padded(events, 4))[:, :3], network(events))
+
+
+@every_network
+def test_outputs_do_not_depend_on_the_batch(name: str) -> None:
+    network = _network(name)
+    rows = [[1, 5, 2, 3], [4, 4, 0, 9], [10, 1, 1, 2]]
+    alone = torch.cat([network(_events([row])) for row in rows])
+    torch.testing.assert_close(network(_events(rows)), alone)
+
+
+@every_network
+def test_an_output_depends_on_nothing_that_comes_later(name: str) -> None:
+    network = _network(name)
+    first, second = _events([[1, 5, 2, 3]]), _events([[1, 5, 9, 8]], [[0, 0, 2, 1]])
+    torch.testing.assert_close(network(first)[:, :2], network(second)[:, :2])
+    assert not torch.allclose(network(first)[:, 2:], network(second)[:, 2:])
+
+
+@every_network
+def test_an_output_depends_on_what_came_before(name: str) -> None:
+    network = _network(name)
+    assert not torch.allclose(network(_events([[1, 5]]))[:, 1], network(_events([[2, 5]]))[:, 1])
+
+
+@every_network
+def test_one_prefix_at_a_time_gives_the_outputs_of_all_positions_at_once(name: str) -> None:
+    network, events = _network(name), _events([[1, 5, 2, 7, 7, 0]], [[0, 2, 1, 1, 0, 2]])
+    steps = [network(Events(*(column[:, :end] for column in events)))[:, -1:] for end in range(1, 7)]
+    torch.testing.assert_close(network(events), torch.cat(steps, 1))
+
+
+@recurrent
+@pytest.mark.parametrize("n_layers", [1, 2])
+def test_one_event_at_a_time_from_the_state_gives_the_same(name: str, n_layers: int) -> None:
+    network = _network(name, n_layers=n_layers, layer_norm=True)
+    events = _events([[1, 5, 2, 7, 7, 0]], [[0, 2, 1, 1, 0, 2]])
+    assert isinstance(network, RecurrentNetwork)
+    state, steps = None, []
+    for place in range(6):
+        output, state = network.read(Events(*(column[:, place : place + 1] for column in events)), state)
+        steps.append(output)
+    torch.testing.assert_close(network(events), torch.cat(steps, 1))
+
+
+def test_others_keep_no_state() -> None:
+    assert not any(isinstance(_network(name), RecurrentNetwork) for name in set(NETWORKS) - set(RECURRENT))
+
+
+@every_network
+def test_the_padding_rows_are_zero_and_stay_zero_in_training(name: str) -> None:
+    network = _network(name).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.1)
+    events = _padded(_events([[1, 2]], [[0, 1]]), 1)
+    for _ in range(3):
+        weight, bias = network.output_layer()
+        loss = (network(events)[:, :2] @ weight.T + bias).logsumexp(-1).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    embedding = network.embedding
+    for table, row in ((embedding.items, N_ITEMS), (embedding.behaviors, N_BEHAVIORS), (embedding.gaps, 0)):
+        assert table.weight[row].abs().sum() == 0
+    assert embedding.items.weight[1].abs().sum() > 0
+
+
+@every_network
+@pytest.mark.parametrize("tied", [True, False])
+def test_padding_and_start_are_no_classes(name: str, tied: bool) -> None:
+    network = _network(name, output=OutputSettings(tied=tied))
+    weight, bias = network.output_layer()
+    assert weight.shape == (N_ITEMS, SIZE)
+    assert bias.shape == (N_ITEMS,)
+    shares_storage = weight.data_ptr() == network.embedding.items.weight.data_ptr()
+    assert shares_storage is tied
+
+
+@every_network
+def test_without_bias_the_bias_is_0_and_is_not_learned(name: str) -> None:
+    network = _network(name, output=OutputSettings(bias=False))
+    assert not network.output_layer()[1].any()
+    assert not any(parameter.shape == (N_ITEMS,) for parameter in network.parameters())
+
+
+@every_network
+@pytest.mark.parametrize("which", ["behaviors", "gaps", "positions"])
+def test_each_input_changes_the_output_only_where_it_is_told(name: str, which: str) -> None:
+    told = {"behaviors": EventInputs(gaps=False), "gaps": EventInputs(behaviors=False)}
+    inputs = told.get(which, EventInputs(behaviors=False, gaps=False, positions=4))
+    silent = EventInputs(behaviors=False, gaps=False)
+    events = Events(*torch.ones(3, 1, 2, dtype=torch.int64))
+    if which == "positions":
+        return _check_positions(_network(name, inputs=inputs), _network(name, inputs=silent))
+    other = events._replace(**{which: torch.tensor([[2, 2]])})
+    for chosen, changes in ((inputs, True), (silent, False)):
+        network = _network(name, inputs=chosen)
+        assert torch.equal(network(events), network(other)) is not changes
+    return None
+
+
+def _check_positions(told: Any, silent: Any) -> None:
+    events = Events(*torch.ones(3, 1, 6, dtype=torch.int64))
+    assert silent.embedding.positions is None
+    vectors = told.embedding(events)[0][0]
+    assert len(torch.unique(vectors[:4], dim=0)) == 4
+    torch.testing.assert_close(vectors[4], vectors[3])  # the last place stands for all later ones
+
+
+@every_network
+def test_the_residual_adds_the_last_item(name: str) -> None:
+    events = _events([[1, 2]])
+    plain, residual = (_network(name, output=OutputSettings(residual=on)) for on in (False, True))
+    torch.testing.assert_close(residual(events), plain(events) + plain.embedding.items(events.items))
+
+
+@every_network
+@pytest.mark.parametrize("which", ["embedding_dropout", "hidden_dropout"])
+def test_dropout_acts_in_training_alone(name: str, which: str) -> None:
+    settings = {"embedding_dropout": 0.0, "hidden_dropout": 0.0, which: 0.5}
+    network, events = _network(name, **settings), _events([[1, 2, 3]])
+    assert torch.equal(network(events), network(events))
+    network.train()
+    assert not torch.equal(network(events), network(events))
+
+
+@recurrent
+def test_the_layer_norm_is_of_what_the_cell_says(name: str) -> None:
+    network = _network(name, layer_norm=True, hidden_size=8)
+    said: list[torch.Tensor] = []
+    network.norm.register_forward_hook(lambda _module, _inputs, output: said.append(output))
+    network(_events([[1, 2, 3]]))
+    torch.testing.assert_close(said[0].mean(-1), torch.zeros(1, 3), atol=1e-5, rtol=0.0)
+
+
+def test_a_convolution_sees_as_far_back_as_is_said() -> None:
+    network = _network("cnn", kernel_size=2, dilations=(1,), inputs=EventInputs(behaviors=False, gaps=False))
+    length, sees = 8, 1 + 3 * (2 - 1) * 1
+    items = torch.zeros(length, length, dtype=torch.int64)
+    items.fill_diagonal_(7)  # row r differs from none but at place r
+    plain = network(Events(*torch.zeros(3, 1, length, dtype=torch.int64)))[0, -1]
+    outputs = network(Events(items, torch.zeros_like(items), torch.zeros_like(items)))[:, -1]
+    changed = [not torch.allclose(output, plain) for output in outputs]
+    assert changed == [place >= length - sees for place in range(length)]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("sasrec", {"n_heads": 4}, "embedding_size=6 cannot be shared by n_heads=4"),
+        ("cnn", {"dilations": ()}, "dilations is empty"),
+        ("cnn", {"dilations": (1, 0)}, "and dilations must be at least 1"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused(name: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _network(name, **settings)
+
+
+def test_places_below_0_are_refused() -> None:
+    with pytest.raises(ConfigError, match="positions must be at least 0, not -1"):
+        EventInputs(positions=-1)

@@ -1,0 +1,92 @@
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pytest
+import torch
+
+from recdl.errors import ConfigError
+from recdl.training.chunked import above_mean, full_softmax, sampled_softmax, shared_negatives
+from recdl.training.losses import bpr_max, generalized_binary_cross_entropy, top1_max
+from recdl.training.sequence_losses import NextItemLoss, SequenceLoss
+
+POPULARITY = np.array([4, 0, 1, 9, 0, 16, 25])
+CPU = torch.device("cpu")
+Kind = Literal["auto", "full", "sampled", "gbce", "bpr_max", "top1_max"]
+KINDS = get_args(Kind)
+
+
+def _loss(*, popularity: np.ndarray = POPULARITY, seed: int = 0, **settings: Any) -> NextItemLoss:
+    return NextItemLoss(SequenceLoss(**{"n_negatives": 5, **settings}), popularity, seed=seed)
+
+
+def _inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(len(POPULARITY), 3, generator=generator)
+    return torch.randn(4, 3, generator=generator), torch.tensor([0, 3, 5, 5]), weight, torch.zeros(len(POPULARITY))
+
+
+@pytest.mark.parametrize(("n_items", "kind"), [(10, "full"), (11, "sampled")])
+def test_auto_samples_where_the_catalogue_is_more_than_twice_the_negatives(n_items: int, kind: str) -> None:
+    assert _loss(popularity=np.ones(n_items, np.int64)).kind == kind
+
+
+def test_negatives_are_drawn_by_popularity_to_the_power_and_say_how_often_they_were_to_be_expected() -> None:
+    loss = _loss(n_negatives=40_000, popularity_exponent=0.5)
+    items, counts = loss.draw((0, 0), CPU)
+    shares = np.sqrt(POPULARITY) / np.sqrt(POPULARITY).sum()
+    found = np.bincount(items.numpy(), minlength=len(POPULARITY))
+    kept = shares > 0
+    assert found[~kept].sum() == 0
+    expected = 40_000 * shares[kept]
+    assert ((found[kept] - expected) ** 2 / expected).sum() < 18.5  # chi-squared, 4 degrees of freedom, p = .001
+    np.testing.assert_allclose(counts.numpy(), np.log(40_000 * shares[items.numpy()]), rtol=1e-5)
+
+
+def test_draws_depend_on_the_seed_and_the_step_alone() -> None:
+    first = _loss(n_negatives=50).draw((1, 2), CPU)[0]
+    assert torch.equal(first, _loss(n_negatives=50).draw((1, 2), CPU)[0])
+    others = (_loss(n_negatives=50, seed=1).draw((1, 2), CPU), _loss(n_negatives=50).draw((2, 1), CPU))
+    assert not any(torch.equal(first, other) for other, _ in others)
+
+
+def _expected(kind: Kind) -> torch.Tensor:
+    inputs = _inputs()
+    negatives, counts = _loss().draw((3, 1), CPU)
+    if kind in ("auto", "full"):
+        return full_softmax(*inputs)
+    if kind == "sampled":
+        return sampled_softmax(*inputs, negatives=negatives, log_expected_count=counts)
+    losses = {
+        "gbce": lambda x: generalized_binary_cross_entropy(x, sampling_rate=5 / 6, calibration=0.2),
+        "bpr_max": lambda x: bpr_max(x, score_penalty=0.4),
+        "top1_max": top1_max,
+    }
+    return shared_negatives(losses[kind], *inputs, negatives=negatives)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_is_its_loss_with_its_settings(kind: Kind) -> None:
+    found = _loss(kind=kind, calibration=0.2, score_penalty=0.4)(*_inputs(), step=(3, 1))
+    torch.testing.assert_close(found, _expected(kind))
+
+
+@pytest.mark.parametrize("kind", ["full", "sampled"])
+def test_smoothing_adds_its_share_of_what_the_target_has_above_the_mean(kind: Kind) -> None:
+    found = _loss(kind=kind, label_smoothing=0.1)(*_inputs(), step=(3, 1))
+    torch.testing.assert_close(found, _expected(kind) + 0.1 * above_mean(*_inputs()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_negatives": 0}, "n_negatives must be at least 1, not 0"),
+        ({"popularity_exponent": -0.5}, "popularity_exponent must be 0 or more, and finite, not -0.5"),
+        ({"score_penalty": float("inf")}, "score_penalty must be 0 or more, and finite, not inf"),
+        ({"calibration": 1.5}, "calibration must lie between 0 and 1, not 1.5"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1, not 1.0"),
+        ({"kind": "gbce", "label_smoothing": 0.1}, "label_smoothing=0.1 has no meaning with kind=gbce"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SequenceLoss(**settings)
