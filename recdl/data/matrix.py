@@ -31,14 +31,23 @@ def history_matrix(queries: Queries, n_items: int) -> Sparse:
         DataError: If a history holds an item outside the catalogue of `n_items`.
     """
     _, items = queries.history_items()
+    check_items(items, n_items)
+    offsets = np.zeros(len(queries) + 1, np.int64)
+    np.cumsum(queries.lengths, out=offsets[1:])
+    return _binary(offsets, items, n_items)
+
+
+def check_items(items: npt.NDArray[np.int32], n_items: int) -> None:
+    """Check that the items of histories are in the catalogue.
+
+    Raises:
+        DataError: If one is not.
+    """
     if len(items) and items.max() >= n_items:
         raise DataError(
             f"a history holds item index {items.max()}, but the model was fitted on {n_items} items; encode"
             " histories with the vocabulary of the log that the model was fitted on"
         )
-    offsets = np.zeros(len(queries) + 1, np.int64)
-    np.cumsum(queries.lengths, out=offsets[1:])
-    return _binary(offsets, items, n_items)
 
 
 def _binary(offsets: npt.NDArray[np.int64], items: npt.NDArray[np.int32], n_items: int) -> Sparse:

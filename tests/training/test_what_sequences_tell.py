@@ -8,12 +8,12 @@ import numpy.typing as npt
 import pytest
 
 from recdl.data.queries import Queries
+from recdl.models.neighbors import ItemKNN
 from recdl.models.networks.cnn import CNN
 from recdl.models.networks.events import EventInputs
 from recdl.models.networks.gru import GRU
 from recdl.models.networks.lstm import LSTM
 from recdl.models.networks.sasrec import SASRec
-from recdl.models.neighbors import ItemKNN
 from recdl.training.sequence import SequenceRecommender
 from recdl.training.sequence_losses import SequenceLoss
 from recdl.training.settings import TrainerSettings
@@ -37,7 +37,7 @@ def _after(first: int, second: int) -> int:
 
 
 def _walk(generator: np.random.Generator, length: int) -> list[int]:
-    items = generator.integers(0, N_ITEMS, 2).tolist()
+    items: list[int] = generator.integers(0, N_ITEMS, 2).tolist()
     while len(items) < length:
         items.append(_after(*items[-2:]))
     return items
