@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 
 from recdl.data.interactions import Interactions
-from recdl.data.queries import Queries
+from recdl.data.matrix import check_items
+from recdl.data.queries import Queries, ragged_positions
 from recdl.errors import DataError
 
 N_GAPS = 33
@@ -113,11 +114,25 @@ class EventSpace:
         return Events(torch.from_numpy(items), torch.from_numpy(behaviors), torch.from_numpy(gaps))
 
     def latest(self, queries: Queries, lengths: npt.NDArray[np.int64]) -> Events:
-        """Return the latest `lengths` (n_queries,) inputs of each history, its start counted as one."""
+        """Return the latest `lengths` (n_queries,) inputs of each history, its start counted as one.
+
+        Raises:
+            DataError: If a history holds an item outside the catalogue, or a behaviour that the log did not have.
+        """
+        positions = ragged_positions(queries.starts, queries.ends)
+        check_items(queries.items[positions], self.n_items)
+        self._check_behaviors(queries.behaviors[positions])
         columns = np.arange(lengths.max())
         # Column c holds event ends - lengths + c; the one before the first event of a history is the start.
         positions = (queries.ends - lengths)[:, None] + columns
         return self.read(queries, positions, queries.starts, columns < lengths[:, None])
+
+    def _check_behaviors(self, behaviors: npt.NDArray[np.int8]) -> None:
+        if len(behaviors) and behaviors.max() >= self.n_behaviors:
+            raise DataError(
+                f"a history holds behavior {behaviors.max()}, but the model was fitted on a log of"
+                f" {self.n_behaviors} behaviors"
+            )
 
 
 class FlatEvents(Protocol):

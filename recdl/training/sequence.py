@@ -115,7 +115,14 @@ class SequenceRecommender:
 
     @torch.inference_mode()
     def score(self, queries: Queries) -> npt.NDArray[np.float32]:
-        """Return (n_queries, n_items) float32 logits."""
+        """Return (n_queries, n_items) float32 logits.
+
+        A behaviour or a time gap that training never saw tells nothing; time that runs backwards counts as none
+        passed.
+
+        Raises:
+            DataError: If a history holds an item outside the catalogue, or a behaviour that the log did not have.
+        """
         network = cast(HistoryNetwork, self.network_)
         weight, bias = network.output_layer()
         scores = np.empty((len(queries), len(bias)), np.float32)

@@ -151,6 +151,32 @@ def test_settings_that_must_be_positive_are_checked() -> None:
         _model(max_length=0)
 
 
+def _asked(item: int = 0, behavior: int = 0, times: tuple[int, int] = (1, 2)) -> Queries:
+    queries = Queries.anonymous([[1, item]], [[0, behavior]])
+    return replace(queries, timestamps=np.array(times, np.int64) * 10**6)
+
+
+def test_what_no_log_had_is_refused(fitted: SequenceRecommender) -> None:
+    with pytest.raises(DataError, match="item index 16, but the model was fitted on 16 items"):
+        fitted.score(_asked(item=16))
+    with pytest.raises(DataError, match="holds behavior 1, but the model was fitted on a log of 1 behaviors"):
+        fitted.score(_asked(behavior=1))
+
+
+def test_a_behavior_or_a_gap_that_training_never_saw_tells_nothing(two_tastes: TwoTastes) -> None:
+    train = replace(two_tastes[0], behavior_names=("view", "cart", "purchase"))
+    model = _model(max_epochs=2).fit(train)
+    carts, purchases, views = (model.score(_asked(behavior=behavior)) for behavior in (1, 2, 0))
+    np.testing.assert_array_equal(carts, purchases)
+    assert not np.array_equal(carts, views)
+    a_day, a_year = (model.score(_asked(times=(1, 86_400 * days))) for days in (1, 365))
+    np.testing.assert_array_equal(a_day, a_year)
+
+
+def test_time_that_runs_backwards_counts_as_none_passed(fitted: SequenceRecommender) -> None:
+    np.testing.assert_array_equal(fitted.score(_asked(times=(9, 2))), fitted.score(_asked(times=(9, 9))))
+
+
 def test_item_dropout_must_leave_something() -> None:
     with pytest.raises(ConfigError, match=r"model.item_dropout must be below 1, not 1.0"):
         _model(item_dropout=1.0)

@@ -60,8 +60,9 @@ class EventEmbedding(nn.Module):
     def __init__(self, n_items: int, n_behaviors: int, size: int, inputs: EventInputs, *, dropout: float) -> None:
         super().__init__()
         self.items = _table(n_items + 2, size, padding=n_items)
-        self.behaviors = _table(n_behaviors + 1, size, padding=n_behaviors) if inputs.behaviors else None
-        self.gaps = _table(N_GAPS, size, padding=0) if inputs.gaps else None
+        # Of a behaviour or gap that training never saw nothing is told, rather than noise: they begin at 0.
+        self.behaviors = _zeros(n_behaviors + 1, size, padding=n_behaviors) if inputs.behaviors else None
+        self.gaps = _zeros(N_GAPS, size, padding=0) if inputs.gaps else None
         self.positions = _table(inputs.positions, size) if inputs.positions else None
         self.dropout = nn.Dropout(dropout)
 
@@ -147,6 +148,12 @@ def check_sizes(**sizes: int) -> None:
     if min(sizes.values()) < 1:
         *others, last = sizes
         raise ValueError(f"{', '.join(others)} and {last} must be at least 1")
+
+
+def _zeros(rows: int, size: int, *, padding: int) -> nn.Embedding:
+    table = nn.Embedding(rows, size, padding_idx=padding)
+    nn.init.zeros_(table.weight)
+    return table
 
 
 def _table(rows: int, size: int, *, padding: int | None = None) -> nn.Embedding:

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from recdl.data.windows import N_GAPS, Events
 from recdl.errors import ConfigError
@@ -26,9 +25,12 @@ recurrent = pytest.mark.parametrize("name", RECURRENT)
 
 def _network(name: str, **settings: Any) -> Any:
     torch.manual_seed(0)
-    network: nn.Module = NETWORKS[name](
-        N_ITEMS, N_BEHAVIORS, embedding_size=SIZE, **{"inputs": ALL_INPUTS, **settings}
-    )
+    network: Any = NETWORKS[name](N_ITEMS, N_BEHAVIORS, embedding_size=SIZE, **{"inputs": ALL_INPUTS, **settings})
+    with torch.no_grad():  # as after training, where these two begin at 0
+        for table in (network.embedding.behaviors, network.embedding.gaps):
+            if table is not None:
+                table.weight.normal_()
+                table.weight[table.padding_idx].zero_()
     return network.eval()
 
 
