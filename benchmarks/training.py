@@ -44,10 +44,25 @@ _LSTM = {
     "model.max_length": 50,
     "model.loss.n_negatives": 2048,
 }
+_SASREC = {
+    "model": "sasrec",
+    "model.network.embedding_size": 100,
+    "model.network.n_layers": 2,
+    "model.network.n_heads": 1,
+    "model.network.feedforward_size": 100,
+    "model.network.embedding_dropout": 0.0,
+    "model.network.hidden_dropout": 0.0,
+    "model.learning_rate": 1e-3,
+    "model.batch_size": 128,
+    "model.max_length": 50,
+    "model.loss.n_negatives": 2048,
+}
 MODELS = {
     "neumf": _NEUMF,
     "lstm-full": _LSTM | {"model.loss.kind": "full"},
     "lstm-sampled": _LSTM | {"model.loss.kind": "sampled"},
+    "sasrec-full": _SASREC | {"model.loss.kind": "full"},
+    "sasrec-sampled": _SASREC | {"model.loss.kind": "sampled"},
 }
 """What is trained, with which settings."""
 
@@ -57,6 +72,8 @@ PEERS = {
     ("lazy", "neumf"): ["lazy_loop.py", "--batch-size", "819", "--n-negatives", "4"],
     ("replay", "lstm-full"): ["replay_sasrec.py"],
     ("replay", "lstm-sampled"): ["replay_sasrec.py", *_SAMPLED],
+    ("replay", "sasrec-full"): ["replay_sasrec.py"],
+    ("replay", "sasrec-sampled"): ["replay_sasrec.py", *_SAMPLED],
     ("replay-legacy", "lstm-full"): ["replay_sasrec.py", "--legacy"],
     ("replay-legacy", "lstm-sampled"): ["replay_sasrec.py", "--legacy", *_SAMPLED],
 }
