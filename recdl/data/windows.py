@@ -119,9 +119,9 @@ class EventSpace:
         Raises:
             DataError: If a history holds an item outside the catalogue, or a behaviour that the log did not have.
         """
-        positions = ragged_positions(queries.starts, queries.ends)
-        check_items(queries.items[positions], self.n_items)
-        self._check_behaviors(queries.behaviors[positions])
+        seen = ragged_positions(np.maximum(queries.starts, queries.ends - lengths), queries.ends)
+        check_items(queries.items[seen], self.n_items)
+        self._check_behaviors(queries.behaviors[seen])
         columns = np.arange(lengths.max())
         # Column c holds event ends - lengths + c; the one before the first event of a history is the start.
         positions = (queries.ends - lengths)[:, None] + columns
