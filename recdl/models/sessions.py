@@ -49,7 +49,7 @@ class SessionKNN:
         k: int = 100,
         n_recent: int = 1000,
         similarity: Literal["sum", "cosine"] = "sum",
-        history_decay: Decay = "relative",
+        history_decay: Decay = "quadratic",
         match_decay: Decay = "harmonic",
         idf_weight: float = 1.0,
     ) -> None:
