@@ -76,8 +76,8 @@ class Weighing:
         """Look the behaviours of `rule` up in the log.
 
         Raises:
-            DataError: If the log has no behaviour of one of the names, no weights where they are to count, or no times
-                where events weigh by their age.
+            DataError: If the log has no behaviour of one of the names, no weights where they are to count, or no
+                times where events weigh by their age.
         """
         if rule.half_life_days is not None and not log.timed:
             raise DataError("half_life_days: this log has an order and no times; use half_life_events")
