@@ -98,7 +98,15 @@ def _encode(
         kind: Kind = "user" if key == "user_table" else "item"
         if mask.hides(kind):
             shown = scratch / f"masked-{key}.parquet"
-            rows = masked_ids(rows, "id", kind, mask, shown, load=lambda path: connection.read_parquet(str(path)))
+            rows = masked_ids(
+                rows,
+                "id",
+                kind,
+                mask,
+                shown,
+                fetch=lambda table: table.to_pyarrow(),
+                load=lambda path: connection.read_parquet(str(path)),
+            )
         columns = [f"c{position}" for position in range(len(names))]
         known = connection.create_table(f"{key}_known", _one_each(rows, columns, table), temp=True)
         _check_unique(known, opened, key)

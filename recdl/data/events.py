@@ -1,6 +1,7 @@
 """Raw rows as typed events, and which of them are kept: the first half of the preparation plan."""
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import reduce
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from recdl.data.engine import reading_errors
 from recdl.data.inputs import Dialect
@@ -204,8 +206,22 @@ def _check_exact(column: Any, place: str) -> None:
         )
 
 
-def audit(events: "ibis.Table", connection: Any, log: FileLog, opened: OpenedLog) -> Audit:
+def audit(
+    events: "ibis.Table",
+    log: FileLog,
+    opened: OpenedLog,
+    *,
+    fetch: Callable[["ibis.Table"], pa.Table],
+    reader: Callable[[], AbstractContextManager[Any]],
+) -> Audit:
     """Count the rows by what becomes of them, in one scan, and settle the behaviours.
+
+    Args:
+        events: The rows.
+        log: The log.
+        opened: Its files.
+        fetch: Returns a small table of the engine that holds the rows.
+        reader: Gives an embedded connection that can read the files again.
 
     Raises:
         DataError: If there are no rows, times that cannot be read, or behaviours that nobody named.
@@ -215,7 +231,7 @@ def audit(events: "ibis.Table", connection: Any, log: FileLog, opened: OpenedLog
     reason = _reason(events, log)
     behavior = ibis.ifelse(reason == _KEPT, _behavior(events, log), "")  # what is dropped may hold any behaviour
     groups = events.group_by(reason=reason, behavior=behavior).agg(n=events.count())
-    rows = groups.limit(100 * MAX_BEHAVIORS).to_pyarrow().to_pylist()
+    rows = fetch(groups.limit(100 * MAX_BEHAVIORS)).to_pylist()
     if not rows:
         raise DataError(f"{opened.label} holds no rows")
     dropped: Counter[str] = Counter()
@@ -226,9 +242,11 @@ def audit(events: "ibis.Table", connection: Any, log: FileLog, opened: OpenedLog
         else:
             dropped[list(REASONS)[row["reason"]]] += row["n"]
     if dropped["bad_timestamp"] and log.bad_timestamps == "error":
-        raise _bad_timestamp(connection, log, opened, dropped["bad_timestamp"])
+        with reader() as connection:
+            raise _bad_timestamp(connection, log, opened, dropped["bad_timestamp"])
     if dropped["bad_weight"] and log.bad_weights == "error":
-        raise _bad_weight(connection, log, opened, dropped["bad_weight"])
+        with reader() as connection:
+            raise _bad_weight(connection, log, opened, dropped["bad_weight"])
     codes, names = _behavior_codes(log, opened.label, found)
     dropped["behavior_not_kept"] = sum(n for raw, n in found.items() if raw not in codes)
     total = sum(row["n"] for row in rows)

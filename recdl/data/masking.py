@@ -51,7 +51,11 @@ class Mask:
         return [None if left else one for left, one in zip(gone, known, strict=True)]
 
 
-def masked_events(events: "ibis.Table", mask: Mask, scratch: Path, *, load: Callable[[Path], Any]) -> "ibis.Table":
+Fetch = Callable[["ibis.Table"], pa.Table]
+Load = Callable[[Path], "ibis.Table"]
+
+
+def masked_events(events: "ibis.Table", mask: Mask, scratch: Path, *, fetch: Fetch, load: Load) -> "ibis.Table":
     """Return events (`user, item, behavior, time`) as the mask shows them; `user` is null where it was forgotten.
 
     Only distinct ids pass through Python: they are as many as the vocabularies, which are held in memory anyway.
@@ -60,12 +64,15 @@ def masked_events(events: "ibis.Table", mask: Mask, scratch: Path, *, load: Call
         events: Events that have all ids.
         mask: What to do.
         scratch: A folder for the two tables of ids meanwhile.
-        load: Reads a Parquet file as a table of the engine that has the events.
+        fetch: Returns a table of the engine that has the events.
+        load: Reads a Parquet file of this machine as a table of that engine.
     """
     kinds: tuple[Kind, ...] = ("user", "item")
     for kind in kinds:
         if mask.hides(kind) or (kind == "user" and mask.forgotten.codes):
-            events = masked_ids(events, kind, kind, mask, scratch / f"masked-{kind}.parquet", load=load)
+            events = masked_ids(
+                events, kind, kind, mask, scratch / f"masked-{kind}.parquet", fetch=fetch, load=load
+            )
     step = mask.privacy.step
     if step is None:
         return events
@@ -74,11 +81,11 @@ def masked_events(events: "ibis.Table", mask: Mask, scratch: Path, *, load: Call
 
 
 def masked_ids(
-    table: "ibis.Table", column: str, kind: Kind, mask: Mask, path: Path, *, load: Callable[[Path], Any]
+    table: "ibis.Table", column: str, kind: Kind, mask: Mask, path: Path, *, fetch: Fetch, load: Load
 ) -> "ibis.Table":
     """Return a table with the ids of one column as the mask shows them; what is null stays null."""
     distinct = table.select(raw=table[column]).distinct()
-    ids = distinct.filter(distinct.raw.notnull()).to_pyarrow()["raw"]
+    ids = fetch(distinct.filter(distinct.raw.notnull()))["raw"]
     schema = pa.schema({"raw": pa.string(), "shown": pa.string()})
     with pq.ParquetWriter(path, schema) as writer:
         for start in range(0, len(ids), _BLOCK):

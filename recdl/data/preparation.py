@@ -1,4 +1,4 @@
-"""From a raw log to a prepared one: one plan in Ibis, run on an embedded DuckDB in bounded memory."""
+"""From a raw log to a prepared one: one plan in Ibis, run in bounded memory on the engine of choice."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,8 +12,10 @@ import numpy.typing as npt
 from rich.console import Console
 
 from recdl.data.attributes import encode_tables
-from recdl.data.engine import arrow_batches, drop_table, embedded_engine, writing_errors
-from recdl.data.events import Audit, audit, kept_events, open_log, read_events
+from recdl.data.engine import writing_errors
+from recdl.data.engines.embedded import Embedded
+from recdl.data.engines.protocol import Engine, Workspace
+from recdl.data.events import Audit, audit, kept_events, open_log
 from recdl.data.forgotten import Forgotten
 from recdl.data.interactions import Interactions
 from recdl.data.masking import Mask, masked_events
@@ -41,26 +43,28 @@ _OPTIONAL: _Columns = {"weight": ("weights", np.float32)}  # a log may lack thes
 Stage = Callable[[str], AbstractContextManager[Any]]
 
 
-def prepare(source: Source, root: Path, *, progress: bool = True) -> PreparedLog:
+def prepare(source: Source, root: Path, *, engine: Engine | None = None, progress: bool = True) -> PreparedLog:
     """Prepare a log into a folder below `root`, or open it if that was done before.
 
-    The folder is named after the source and a fingerprint of its settings and of the input's content.
+    The folder is named after the source and a fingerprint of its settings and of the input's content. What is in
+    it does not depend on the engine.
 
     Args:
         source: Where the log comes from and how to read it.
         root: The folder that holds prepared logs.
+        engine: What the plan runs on; None: `Embedded()`.
         progress: Whether to show on stderr what is being done (in a terminal) and what was dropped.
 
     Raises:
-        ConfigError: If a package that the source needs is missing.
+        ConfigError: If a package that the source or the engine needs is missing.
         DataError: If the log cannot be read, or nothing of it is left.
         RecordError: If the folder exists and is damaged.
     """
     with in_files(source, root) as log:
-        return _prepare(log, root, progress)
+        return _prepare(log, root, engine or Embedded(), progress)
 
 
-def _prepare(source: Source, root: Path, progress: bool) -> PreparedLog:
+def _prepare(source: Source, root: Path, engine: Engine, progress: bool) -> PreparedLog:
     console = Console(stderr=True, quiet=not progress)
     stage = console.status if progress and console.is_terminal else _silent
     with stage("looking at the input"):
@@ -69,7 +73,8 @@ def _prepare(source: Source, root: Path, progress: bool) -> PreparedLog:
         folder = root / f"{source.name}-{key[:12]}"
     if not folder.exists():
         with writing_errors(folder), whole_folder(folder) as partial:
-            _write(source, partial, {"name": source.name, "key": key, **described}, Forgotten.open(root), stage)
+            head = {"name": source.name, "key": key, **described}
+            _write(source, partial, head, engine, Forgotten.open(root), stage)
     with stage("opening the prepared log"):
         prepared = PreparedLog.open(folder)
     console.print(prepared.summary())
@@ -92,31 +97,33 @@ class _Encoded:
     items: "ibis.Table"
 
 
-def _write(source: Source, folder: Path, head: dict[str, Any], forgotten: Forgotten, stage: Stage) -> None:
+def _write(
+    source: Source, folder: Path, head: dict[str, Any], engine: Engine, forgotten: Forgotten, stage: Stage
+) -> None:
     scratch = folder / "scratch"
     scratch.mkdir()
     with stage("opening the input"):
         log = as_file(source, scratch)
         opened = open_log(log, scratch)
         mask = Mask(log.privacy, log.privacy.key(), forgotten)
-    with embedded_engine(scratch) as connection:
+    with engine.workspace(scratch) as work:
         with stage(f"reading {opened.label}"), opened.errors():
-            rows = connection.create_table("rows", read_events(connection, log, opened), temp=True)
-            found = audit(rows, connection, log, opened)
+            rows = work.read_events("rows", log, opened)
+            found = audit(rows, log, opened, fetch=work.fetch, reader=work.reader)
         _check_left(found, opened.label)
         with stage("indexing users and items"):
-            events = _masked(connection, kept_events(rows, log, found), mask, scratch, found)
-            encoded = _encode(connection, events)
-            drop_table(connection, "rows")
-        kept = _count(encoded.events)
+            events = _masked(work, kept_events(rows, log, found), mask, scratch, found)
+            encoded = _encode(work, events)
+            work.drop("rows")
+        kept = _count(work, encoded.events)
         found.dropped["duplicate"] = found.rows - sum(found.dropped.values()) - kept
         with stage("filtering"):
-            encoded, found.dropped["few_users"] = _core(connection, encoded, log.filters)
-        found.dropped["few_events"] = kept - _count(encoded.events) - found.dropped["few_users"]
+            encoded, found.dropped["few_users"] = _core(work, encoded, log.filters)
+        found.dropped["few_events"] = kept - _count(work, encoded.events) - found.dropped["few_users"]
         with stage("sorting and writing"):
             _check_left(found, opened.label)
-            interactions = _write_arrays(connection, encoded, found.names, folder, _weights(log, found.names))
-            users, items = _vocabulary(encoded.users), _vocabulary(encoded.items)
+            interactions = _write_arrays(work, encoded, found.names, folder, _weights(log, found.names))
+            users, items = _vocabulary(work, encoded.users), _vocabulary(work, encoded.items)
             users.save(folder / "users.parquet")
             items.save(folder / "items.parquet")
     with stage("encoding what is known of users and items"):
@@ -144,44 +151,36 @@ def _weights(log: FileLog, names: tuple[str, ...]) -> tuple[float, ...] | None:
     return None if given is None else tuple(float(given.get(name, 1.0)) for name in names)
 
 
-def _count(table: "ibis.Table") -> int:
-    return int(table.count().to_pyarrow().as_py())
+def _count(work: Workspace, table: "ibis.Table") -> int:
+    return int(work.fetch(table.aggregate(n=table.count()))["n"][0].as_py())
 
 
-def _masked(connection: Any, kept: "ibis.Table", mask: Mask, scratch: Path, found: Audit) -> "ibis.Table":
+def _masked(work: Workspace, kept: "ibis.Table", mask: Mask, scratch: Path, found: Audit) -> "ibis.Table":
     """Hide what is to be hidden, and drop and count the events of forgotten users."""
     if mask.idle:
         return kept
-    table = masked_events(kept, mask, scratch, load=lambda path: connection.read_parquet(str(path)))
-    masked = connection.create_table("masked", table, temp=True)
+    masked = work.keep("masked", masked_events(kept, mask, scratch, fetch=work.fetch, load=work.load))
     if mask.forgotten.codes:
-        found.dropped["forgotten"] = _count(masked.filter(masked.user.isnull()))
+        found.dropped["forgotten"] = _count(work, masked.filter(masked.user.isnull()))
         _check_left(found, "the log")
     return masked.filter(masked.user.notnull())
 
 
-def _encode(connection: Any, kept: "ibis.Table") -> _Encoded:
+def _encode(work: Workspace, kept: "ibis.Table") -> _Encoded:
     """Number users and items, and drop exact duplicates."""
-    users = connection.create_table("users", _numbered(kept.select(id=kept.user).distinct(), "id"), temp=True)
-    items = connection.create_table("items", _numbered(kept.select(id=kept.item).distinct(), "id"), temp=True)
+    users = work.keep_numbered("users", kept.select(id=kept.user).distinct(), order="id")
+    items = work.keep_numbered("items", kept.select(id=kept.item).distinct(), order="id")
     joined = kept.join(users, kept.user == users.id).join(items, kept.item == items.id)
     optional = {name: kept[name] for name in _optional(kept)}
     events = joined.select(user=users.index, item=items.index, behavior=kept.behavior, time=kept.time, **optional)
-    return _Encoded(connection.create_table("events", events.distinct(), temp=True), users, items)
+    return _Encoded(work.keep("events", events.distinct()), users, items)
 
 
 def _optional(events: "ibis.Table") -> list[str]:
     return [name for name in _OPTIONAL if name in events.columns]
 
 
-def _numbered(table: "ibis.Table", order: str) -> "ibis.Table":
-    """Number the rows from 0; text is ordered byte by byte."""
-    import ibis
-
-    return table.mutate(index=ibis.row_number().over(order_by=table[order]).cast("int32"))
-
-
-def _core(connection: Any, encoded: _Encoded, filters: Filters) -> tuple[_Encoded, int]:
+def _core(work: Workspace, encoded: _Encoded, filters: Filters) -> tuple[_Encoded, int]:
     """Keep users and items with enough events, and items with enough users, until that holds for what is left.
 
     Returns:
@@ -192,26 +191,24 @@ def _core(connection: Any, encoded: _Encoded, filters: Filters) -> tuple[_Encode
     while True:
         core = events
         for key, limit in limits.items():
-            few = _few(connection, events, key, limit, name=f"few_{key}_{len(names)}")
+            few = _few(work, events, key, limit, name=f"few_{key}_{len(names)}")
             core = core if few is None else core.anti_join(few, key)
         if core is events:  # only now, so that who falls for few events is counted there
-            few = _few(
-                connection, events, "item", filters.min_item_users, name=f"few_users_{len(names)}", of="user"
-            )
+            few = _few(work, events, "item", filters.min_item_users, name=f"few_users_{len(names)}", of="user")
             if few is None:
                 break
             core = core.anti_join(few, "item")
-            n_few_users += _count(events) - _count(core)
+            n_few_users += _count(work, events) - _count(work, core)
         names.append(f"core_{len(names)}")
-        events = connection.create_table(names[-1], core, temp=True)
-        drop_table(connection, names[-2])
+        events = work.keep(names[-1], core)
+        work.drop(names[-2])
     if len(names) == 1:
         return encoded, n_few_users
-    users = connection.create_table(
-        "users_left", _left(encoded.users, events.select(index=events.user)), temp=True
+    users = work.keep_numbered(
+        "users_left", _left(encoded.users, events.select(index=events.user)), order="before"
     )
-    items = connection.create_table(
-        "items_left", _left(encoded.items, events.select(index=events.item)), temp=True
+    items = work.keep_numbered(
+        "items_left", _left(encoded.items, events.select(index=events.item)), order="before"
     )
     joined = events.join(users, events.user == users.before).join(items, events.item == items.before)
     same = {name: events[name] for name in ("behavior", "time", *_optional(events))}
@@ -220,20 +217,20 @@ def _core(connection: Any, encoded: _Encoded, filters: Filters) -> tuple[_Encode
 
 
 def _few(
-    connection: Any, events: "ibis.Table", key: str, limit: int, *, name: str, of: str | None = None
+    work: Workspace, events: "ibis.Table", key: str, limit: int, *, name: str, of: str | None = None
 ) -> "ibis.Table | None":
     """Return the users or items with fewer events, or fewer distinct values of `of`, than `limit`, if any."""
     if limit <= 1:
         return None
     sizes = events.group_by(key).agg(n=events.count() if of is None else events[of].nunique())
-    few = connection.create_table(name, sizes.filter(sizes.n < limit).select(key), temp=True)
-    return few if _count(few) else None
+    few = work.keep(name, sizes.filter(sizes.n < limit).select(key))
+    return few if _count(work, few) else None
 
 
 def _left(vocabulary: "ibis.Table", used: "ibis.Table") -> "ibis.Table":
-    """Return the part of a vocabulary that is used: `id`, the index `before`, and the `index` it has now."""
+    """Return the part of a vocabulary that is used: `id`, and the index `before`."""
     left = vocabulary.semi_join(used.distinct(), "index")
-    return _numbered(left.select("id", before=left.index), "before")
+    return left.select("id", before=left.index)
 
 
 def _check_left(found: Audit, label: str) -> None:
@@ -246,20 +243,20 @@ def _check_left(found: Audit, label: str) -> None:
     )
 
 
-def _vocabulary(table: "ibis.Table") -> Vocabulary:
-    return Vocabulary(table.order_by("index").select("id").to_pyarrow()["id"].combine_chunks())
+def _vocabulary(work: Workspace, table: "ibis.Table") -> Vocabulary:
+    return Vocabulary(work.fetch(table.order_by("index").select("id"))["id"].combine_chunks())
 
 
 def _write_arrays(
-    connection: Any,
+    work: Workspace,
     encoded: _Encoded,
     names: tuple[str, ...],
     folder: Path,
     weights: tuple[float, ...] | None,
 ) -> Interactions:
     """Stream the events, sorted by all they hold, so that the order of the input is nothing, into `.npy` files."""
-    events, n_users = encoded.events, _count(encoded.users)
-    sizes = events.group_by("user").agg(n=events.count()).order_by("user").to_pyarrow()["n"].to_numpy()
+    events, n_users = encoded.events, _count(work, encoded.users)
+    sizes = work.fetch(events.group_by("user").agg(n=events.count()).order_by("user"))["n"].to_numpy()
     assert len(sizes) == n_users, "every user has an event"
     offsets = np.zeros(n_users + 1, np.int64)
     np.cumsum(sizes, out=offsets[1:])
@@ -273,12 +270,12 @@ def _write_arrays(
             column: opened.enter_context(_npy(folder / f"{name}.npy", dtype, length))
             for column, (name, dtype) in arrays.items()
         }
-        for batch in arrow_batches(connection, ordered, rows=_BATCH):
+        for batch in work.batches(ordered, rows=_BATCH):
             for column, append in appends.items():
                 append(batch[column].to_numpy())
     return Interactions.load(
         folder,
-        n_items=_count(encoded.items),
+        n_items=_count(work, encoded.items),
         behavior_names=names,
         behavior_weights=weights,
         optional=[name for name, _ in optional.values()],

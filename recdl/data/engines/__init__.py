@@ -1,0 +1,1 @@
+"""The engines on which one and the same preparation plan runs."""
