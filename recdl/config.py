@@ -31,13 +31,14 @@ Node = dict[str, Any]
 
 _MODULES = {
     "data": ("recdl.data.sources", "recdl.data.shop", "recdl.data.ordered"),
+    "engine": ("recdl.data.engines",),
     "split": ("recdl.data.splits",),
     "model": ("recdl.models", "recdl.training"),
     "trainer": ("recdl.training",),
     "tracking": ("recdl.training",),
     "evaluation": ("recdl.evaluation.protocol",),
 }
-_METHODS = {"model": ("fit", "score", "get_state", "set_state"), "split": ("split",)}
+_METHODS = {"model": ("fit", "score", "get_state", "set_state"), "split": ("split",), "engine": ("workspace",)}
 _EXTRAS = {"model": ("trainer", "seed"), "trainer": ("folder", "tracking")}
 
 
@@ -54,6 +55,7 @@ class PrepareSettings(_Settings):
 
     prepared_root: str
     data: Node
+    engine: Node
 
 
 class InspectSettings(PrepareSettings):
@@ -252,7 +254,7 @@ def build(node: Mapping[str, Any], *, group: str, extras: Mapping[str, Any] | No
 
     Args:
         node: `_target_` and the target's parameters.
-        group: data, split, model, trainer, tracking or evaluation.
+        group: data, engine, split, model, trainer, tracking or evaluation.
         extras: What the run and not the YAML file decides (a seed, a folder), passed where the signature asks.
 
     Raises:

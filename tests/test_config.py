@@ -30,7 +30,7 @@ def yaml_files(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIGS / group).glob("*.yaml"))
 
 
-GROUPS = ("data", "split", "model", "trainer", "tracking", "evaluation")
+GROUPS = ("data", "engine", "split", "model", "trainer", "tracking", "evaluation")
 CHOICES = [f"{group}={choice}" for group in GROUPS for choice in yaml_files(group)]
 
 

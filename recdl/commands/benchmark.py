@@ -36,7 +36,12 @@ def benchmark(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"models: names one twice: {', '.join(settings.models)}")
     folder = Path(settings.run_dir) if settings.run_dir else _folder(config)
     points = {name: _point(config, name, folder / name) for name in settings.models}
-    log = prepare(build(settings.data, group="data"), Path(settings.prepared_root), progress=settings.progress)
+    log = prepare(
+        build(settings.data, group="data"),
+        Path(settings.prepared_root),
+        engine=build(settings.engine, group="engine"),
+        progress=settings.progress,
+    )
     records, failed = [], []
     for name, point in points.items():
         record = None if settings.overwrite else _finished(folder / name, point, data=log.fingerprint)

@@ -66,7 +66,7 @@ def find_prepared(root: Path, *, fingerprint: str) -> Path | None:
 
 
 def log_of_run(record: RunRecord, *, prepared: str | None, progress: bool) -> PreparedLog:
-    """Open the log that a run was trained on; prepare it again where it is gone.
+    """Open the log that a run was trained on; prepare it again, on the same engine, where it is gone.
 
     Args:
         record: The run.
@@ -79,11 +79,12 @@ def log_of_run(record: RunRecord, *, prepared: str | None, progress: bool) -> Pr
     expected = record.identity.data.fingerprint
     root = Path(_of(record, "prepared_root"))
     folder = Path(prepared) if prepared is not None else find_prepared(root, fingerprint=expected)
-    log = (
-        prepare(build(_of(record, "data"), group="data"), root, progress=progress)
-        if folder is None
-        else PreparedLog.open(folder)
-    )
+    if folder is None:
+        node = record.config.get("engine")  # a run of an earlier version has none
+        engine = None if node is None else build(node, group="engine")
+        log = prepare(build(_of(record, "data"), group="data"), root, engine=engine, progress=progress)
+    else:
+        log = PreparedLog.open(folder)
     if log.fingerprint != expected:
         raise DataError(
             f"the log in {log.folder} is not the one that the run in {record.folder} was trained on (fingerprint "

@@ -30,7 +30,8 @@ def inspect(config: Mapping[str, Any]) -> None:
     """
     settings = checked_settings(InspectSettings, config)
     source, splitter = build(settings.data, group="data"), build(settings.split, group="split")
-    log = prepare(source, Path(settings.prepared_root), progress=settings.progress)
+    engine = build(settings.engine, group="engine")
+    log = prepare(source, Path(settings.prepared_root), engine=engine, progress=settings.progress)
     shown = Console(stderr=True)
     diagnosis = diagnose(
         log,

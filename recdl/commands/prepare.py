@@ -20,5 +20,10 @@ def prepare(config: Mapping[str, Any]) -> None:
     """
     settings = checked_settings(PrepareSettings, config)
     source = build(settings.data, group="data")
-    log = preparation.prepare(source, Path(settings.prepared_root), progress=settings.progress)
+    log = preparation.prepare(
+        source,
+        Path(settings.prepared_root),
+        engine=build(settings.engine, group="engine"),
+        progress=settings.progress,
+    )
     print(log.folder)

@@ -10,6 +10,7 @@ from typing import Any, Self
 from recdl.commands.ingredients import candidates, check_refit, fresh_folder, settings_of
 from recdl.commands.recording import Asked, deciding_metric, print_summary, record_evaluations, record_split
 from recdl.config import TrainSettings, build, build_model
+from recdl.data.engines.protocol import Engine
 from recdl.data.interactions import Interactions
 from recdl.data.preparation import prepare
 from recdl.data.prepared import PreparedLog
@@ -49,7 +50,7 @@ def record_run(config: Mapping[str, Any]) -> RunRecord:
     folder = Path(settings.run_dir) if settings.run_dir else fresh_folder(Path("runs"), name)
     check_run_folder(folder, overwrite=settings.overwrite)
     plan = _Plan.of(settings, folder)
-    log = prepare(plan.source, Path(settings.prepared_root), progress=settings.progress)
+    log = prepare(plan.source, Path(settings.prepared_root), engine=plan.engine, progress=settings.progress)
     split = split_log(plan.splitter, log)
     if settings.refit:
         check_refit(split)
@@ -112,6 +113,7 @@ class _Plan:
     """Everything that a run is made with, constructed from its configuration."""
 
     source: Any
+    engine: Engine
     splitter: Splitter
     protocol: EvaluationProtocol
     model: Recommender
@@ -120,6 +122,7 @@ class _Plan:
     def of(cls, settings: TrainSettings, folder: Path) -> Self:
         return cls(
             source=build(settings.data, group="data"),
+            engine=build(settings.engine, group="engine"),
             splitter=build(settings.split, group="split"),
             protocol=build(settings.evaluation, group="evaluation"),
             model=_model(settings, folder),
