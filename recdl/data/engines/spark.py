@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ _QUIET = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
 }
-_LOCAL_PARTS = 32  # of a shuffle: Spark's 200 are meant for a cluster
+_PARTS_PER_CORE = 4  # of a shuffle on this machine: Spark's 200 are meant for a cluster
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Spark:
     Args:
         master: `local[4]` for four cores of this machine, `local[*]` for all of them, or a cluster's address:
             `spark://host:7077`, `yarn`, `k8s://...`.
-        options: Spark's own settings, such as `spark.driver.memory`.
+        options: Spark's own settings, such as `spark.driver.memory`; null: none.
     """
 
     master: str = "local[*]"
-    options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    options: Mapping[str, str | int | float | bool] | None = None
 
     def __post_init__(self) -> None:
         if not self.master.startswith(_MASTERS):
@@ -49,7 +49,7 @@ class Spark:
                 f"engine.master: {self.master!r} is neither local[4] or the like nor a cluster's address, such as "
                 "spark://host:7077 (Spark Connect's sc:// will not do)"
             )
-        for name in self.options:
+        for name in self.options or ():
             if not name.startswith("spark.") or name == "spark.master":
                 raise ConfigError(f"engine.options: {name!r} is no setting of Spark such as spark.driver.memory")
 
@@ -61,15 +61,13 @@ class Spark:
             ConfigError: If pyspark or Java is missing, Spark cannot be started, or runs with other settings.
         """
         _check_installed()
-        from recdl.data.engines.spark_tables import SparkTables, spark_errors, without_pandas
-
-        with without_pandas():
-            import pyspark.sql  # noqa: F401 - to have its warning here
+        from recdl.data.engines.spark_tables import SparkTables, spark_errors
 
         with _same_interrupts(), self._session(scratch) as session:
             tables = SparkTables(session.newSession(), scratch)  # its own settings and names, the same executors
-            if self.master.startswith("local") and "spark.sql.shuffle.partitions" not in self.options:
-                tables.session.conf.set("spark.sql.shuffle.partitions", _LOCAL_PARTS)
+            if self.master.startswith("local") and "spark.sql.shuffle.partitions" not in (self.options or {}):
+                cores = session.sparkContext.defaultParallelism
+                tables.session.conf.set("spark.sql.shuffle.partitions", _PARTS_PER_CORE * cores)
             try:
                 with spark_errors():
                     yield tables
@@ -99,26 +97,31 @@ class Spark:
                 "spark.driver.bindAddress": "127.0.0.1",
                 "spark.local.dir": str(scratch.absolute() / "spark"),
             }
-        return settings | {name: _text(value) for name, value in self.options.items()}
+        return settings | {name: _text(value) for name, value in (self.options or {}).items()}
 
     def _started(self, scratch: Path) -> "SparkSession":
         from py4j.protocol import Py4JError
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
 
+        from recdl.data.engines.spark_tables import without_pandas
+
         builder = SparkSession.builder.master(self.master).appName("recdl")
         for name, value in self._settings(scratch).items():
             builder = builder.config(name, value)
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else `python3`, whichever that is
         try:
-            return builder.getOrCreate()
+            with without_pandas():
+                return builder.getOrCreate()
         except (PySparkException, Py4JError, OSError) as error:
             reason = (str(error).strip().splitlines() or ["it said nothing"])[0]
             raise ConfigError(f"engine.master: Spark cannot be started with {self.master!r}: {reason}") from error
 
     def _check_same(self, running: "SparkSession") -> None:
         """Refuse a session that was started with other settings: its own would hold without a word."""
-        wanted = {"spark.master": self.master} | {name: _text(value) for name, value in self.options.items()}
+        wanted = {"spark.master": self.master} | {
+            name: _text(value) for name, value in (self.options or {}).items()
+        }
         for name, value in wanted.items():
             found = running.conf.get(name, None)
             if found != value:
