@@ -104,7 +104,7 @@ class Spark:
         from pyspark.errors import PySparkException
         from pyspark.sql import SparkSession
 
-        from recdl.data.engines.spark_tables import without_pandas
+        from recdl.data.engines.spark_tables import failure, without_pandas
 
         builder = SparkSession.builder.master(self.master).appName("recdl")
         for name, value in self._settings(scratch).items():
@@ -114,8 +114,9 @@ class Spark:
             with without_pandas():
                 return builder.getOrCreate()
         except (PySparkException, Py4JError, OSError) as error:
-            reason = (str(error).strip().splitlines() or ["it said nothing"])[0]
-            raise ConfigError(f"engine.master: Spark cannot be started with {self.master!r}: {reason}") from error
+            raise ConfigError(
+                f"engine.master: Spark cannot be started with {self.master!r}: {failure(error)}"
+            ) from error
 
     def _check_same(self, running: "SparkSession") -> None:
         """Refuse a session that was started with other settings: its own would hold without a word."""

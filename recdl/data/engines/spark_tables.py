@@ -42,14 +42,16 @@ def spark_errors() -> Iterator[None]:
             )
         else:
             advice = "; Spark's own log says more"
-        raise DataError(f"Spark could not prepare the log: {_reason(text)}{advice}") from error
+        raise DataError(f"Spark could not prepare the log: {failure(error)}{advice}") from error
 
 
-def _reason(text: str) -> str:
-    """Return the line that says what happened: the last of a Python traceback, else the first."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if line.split(":")[0].endswith(("Error", "Exception")) and ": " in line]
-    return (errors[-1] if "Traceback" in text and errors else lines[0] if lines else "it said nothing")[:500]
+def failure(error: Exception) -> str:
+    """Return the line that says what happened: the last of a Python traceback, Java's own, or the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    python = [line for line in lines if line.split(":")[0].endswith(("Error", "Exception")) and ": " in line]
+    java = [line.removeprefix(": ") for line in lines if line.startswith(": ")]
+    told = python[-1:] if "Traceback" in str(error) and python else java or lines or ["it said nothing"]
+    return told[0][:500]
 
 
 @contextmanager
