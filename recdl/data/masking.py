@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +14,8 @@ from recdl.data.privacy import Key, Kind, Privacy
 if TYPE_CHECKING:
     import ibis
 
+Fetch = Callable[["ibis.Table"], pa.Table]
+Load = Callable[[Path], "ibis.Table"]
 _BLOCK = 1 << 16
 
 
@@ -49,10 +51,6 @@ class Mask:
         if known is not ids:
             gone = [raw or coded for raw, coded in zip(gone, self.forgotten.known(known), strict=True)]
         return [None if left else one for left, one in zip(gone, known, strict=True)]
-
-
-Fetch = Callable[["ibis.Table"], pa.Table]
-Load = Callable[[Path], "ibis.Table"]
 
 
 def masked_events(events: "ibis.Table", mask: Mask, scratch: Path, *, fetch: Fetch, load: Load) -> "ibis.Table":

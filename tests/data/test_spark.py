@@ -21,6 +21,7 @@ from recdl.data.engines.spark import Spark
 from recdl.data.inputs import AttributeTable
 from recdl.data.preparation import prepare
 from recdl.data.prepared import PreparedLog
+from recdl.data.privacy import Privacy
 from recdl.data.sources import Columns, CsvLog, EventLog, Filters, JsonLog, ParquetLog, TableLog, Time
 from recdl.errors import ConfigError, DataError
 from tests.data.files import csv_log, left_behind
@@ -158,6 +159,23 @@ def chain(folder: Path) -> EventLog:
     return csv_log(folder / "log.csv", text, filters=filters, bad_timestamps="drop")
 
 
+def masked_and_weighed(folder: Path) -> EventLog:
+    """Pseudonyms for ids, coarse times, a number for each event, items of few users left out."""
+    (folder / "key").write_text("a key of sixteen bytes or more\n")
+    rng = random.Random(9)
+    rows = [
+        f"{rng.choice('abcü')},{rng.choice('xyz')},{rng.randrange(99)},{rng.choice([-1.5, 0, 2])}"
+        for _ in range(60)
+    ]
+    return csv_log(
+        folder / "log.csv",
+        "user_id,item_id,timestamp,stars\n" + "\n".join([*rows, "a,rare,5,1"]) + "\n",
+        columns=Columns(weight="stars"),
+        privacy=Privacy(pseudonyms=("user", "item"), key_file=str(folder / "key"), times="minute"),
+        filters=Filters(min_item_users=2),
+    )
+
+
 def assert_same(one: Path, other: Path) -> None:
     names = sorted(path.name for path in one.iterdir())
     assert names == sorted(path.name for path in other.iterdir())
@@ -169,7 +187,9 @@ def on_both(log: EventLog, folder: Path, spark: Spark) -> tuple[PreparedLog, Pre
     return embedded, prepare(log, folder / "spark", engine=spark, progress=False)
 
 
-@pytest.mark.parametrize("make", [awkward_csv, dated_parquet, json_by_behavior, with_tables, chain])
+@pytest.mark.parametrize(
+    "make", [awkward_csv, dated_parquet, json_by_behavior, with_tables, chain, masked_and_weighed]
+)
 def test_a_log_prepared_on_spark_is_the_same_byte_for_byte(
     tmp_path: Path, spark: Spark, jvm_log: Path, make: Make
 ) -> None:

@@ -27,6 +27,8 @@ def event_columns(log: FileLog) -> dict[str, pa.DataType]:
     columns = {"user": pa.string(), "item": pa.string(), "time": pa.int64()}
     if log.columns.behavior is not None or None not in log.parts:
         columns["behavior"] = pa.string()
+    if log.columns.weight is not None:
+        columns["weight"] = pa.float32()
     return columns | ({"excluded": pa.bool_()} if log.exclude else {})
 
 

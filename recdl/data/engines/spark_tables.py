@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recdl.data.engine import embedded_engine
 from recdl.data.engines.spark_reading import event_columns, row_reader
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
     import ibis
     from pyspark.sql import DataFrame, SparkSession
 
-_TYPES = {pa.string(): "string", pa.int64(): "bigint", pa.int32(): "int", pa.bool_(): "boolean"}
+_TYPES = {
+    pa.string(): "string",
+    pa.int64(): "bigint",
+    pa.int32(): "int",
+    pa.float32(): "float",
+    pa.bool_(): "boolean",
+}
 _TASKS_PER_CORE = 4
 _PLACE_BITS = 33  # of `monotonically_increasing_id`: the partition's number lies above them, the row's below
 
@@ -139,6 +146,11 @@ class SparkTables:
         self.session.catalog.dropTempView(name)
         plan: Any = self._kept.pop(name)._jdf.queryExecution().logical()
         plan.rdd().unpersist(False)  # PySpark has no word for it, and would wait for Java's garbage collection
+
+    def load(self, path: Path) -> "ibis.Table":
+        """Hand the file's rows to the executors: they may not reach this machine's files."""
+        with without_pandas():
+            return self._view(path.stem.replace("-", "_"), self.session.createDataFrame(pq.read_table(path)))
 
     def fetch(self, table: "ibis.Table") -> pa.Table:
         """Return a table that fits into memory, in its order."""
