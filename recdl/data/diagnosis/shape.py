@@ -23,13 +23,15 @@ DROP_ADVICE = {
     "bad_weight": "check the rows; data.columns.weight names a column of finite numbers",
     "outside_period": "data.start and data.end are set on purpose or need changing",
     "behavior_not_kept": "data.filters.behaviors leaves them out; null keeps all",
+    "forgotten": "their users asked to be forgotten; nothing is to be done",
     "duplicate": "rows alike in user, item, behaviour and time count once. Where the times are coarse, true "
     "repeats go with them: give finer times, if the source has them, as data.columns.timestamp",
     "few_events": "data.filters.min_user_events and min_item_events drop them; figures then hold for active "
     "users only",
+    "few_users": "data.filters.min_item_users drops them on purpose; these items are never recommended",
 }
 """What to do about the rows that preparation dropped, by each of its reasons."""
-_ON_PURPOSE = ("excluded", "behavior_not_kept")
+_ON_PURPOSE = ("excluded", "behavior_not_kept", "forgotten", "few_users")
 _SUSPICIOUS = {"missing_user": 0.05, "missing_item": 0.01, "bad_timestamp": 0.01, "duplicate": 0.2}
 
 
