@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,26 @@ def whole_folder(path: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def array_file(path: Path, dtype: type[np.generic], length: int) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
+    """Give a function that appends to a flat `.npy` file of known length.
+
+    A memory map would do, but on a full disk writing to one kills the process, where `write` raises.
+    """
+    written = 0
+    with path.open("wb") as opened:
+        descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+        np.lib.format.write_array_header_1_0(opened, {"descr": descr, "fortran_order": False, "shape": (length,)})
+
+        def append(part: npt.NDArray[Any]) -> None:
+            nonlocal written
+            opened.write(np.ascontiguousarray(part, dtype).data)
+            written += len(part)
+
+        yield append
+    assert written == length, f"{path.name}: {written} values instead of {length}"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,14 +1,13 @@
 """From a raw log to a prepared one: one plan in Ibis, run in bounded memory on the engine of choice."""
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 
 from recdl.data.attributes import encode_tables
@@ -19,14 +18,13 @@ from recdl.data.events import Audit, audit, kept_events, open_log
 from recdl.data.forgotten import Forgotten
 from recdl.data.interactions import Interactions
 from recdl.data.masking import Mask, masked_events
-from recdl.data.prepared import FORMAT_VERSION, PreparedLog, content_fingerprint
+from recdl.data.prepared import FORMAT_VERSION, PreparedLog, content_fingerprint, event_counts
 from recdl.data.reading import Source, as_file, identity
 from recdl.data.snapshots import in_files
 from recdl.data.sources import FileLog, Filters
-from recdl.data.timestamps import iso_text
 from recdl.data.vocabulary import Vocabulary
 from recdl.errors import DataError
-from recdl.storage import fingerprint, whole_folder, write_json
+from recdl.storage import array_file, fingerprint, whole_folder, write_json
 
 if TYPE_CHECKING:
     import ibis
@@ -129,7 +127,7 @@ def _write(
     with stage("encoding what is known of users and items"):
         known = encode_tables(log, mask, users=users, items=items, folder=folder, scratch=scratch)
     shutil.rmtree(scratch)
-    counts = _counts(found, interactions)
+    counts = {"rows_read": found.rows, "dropped": found.dropped, **event_counts(interactions)}
     manifest = {"format_version": FORMAT_VERSION, **head, "counts": counts, "tables": known}
     if not log.timed:
         manifest["timed"] = False
@@ -267,7 +265,7 @@ def _write_arrays(
     ordered = events.order_by(["user", "time", "behavior", "item", *optional]).select(*arrays)
     with ExitStack() as opened:
         appends = {
-            column: opened.enter_context(_npy(folder / f"{name}.npy", dtype, length))
+            column: opened.enter_context(array_file(folder / f"{name}.npy", dtype, length))
             for column, (name, dtype) in arrays.items()
         }
         for batch in work.batches(ordered, rows=_BATCH):
@@ -280,39 +278,3 @@ def _write_arrays(
         behavior_weights=weights,
         optional=[name for name, _ in optional.values()],
     )
-
-
-@contextmanager
-def _npy(path: Path, dtype: type[np.generic], length: int) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
-    """Give a function that appends to a flat `.npy` file of known length.
-
-    A memory map would do, but on a full disk writing to one kills the process, where `write` raises.
-    """
-    written = 0
-    with path.open("wb") as opened:
-        descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
-        np.lib.format.write_array_header_1_0(opened, {"descr": descr, "fortran_order": False, "shape": (length,)})
-
-        def append(part: npt.NDArray[Any]) -> None:
-            nonlocal written
-            opened.write(np.ascontiguousarray(part, dtype).data)
-            written += len(part)
-
-        yield append
-    assert written == length, f"{path.name}: {written} values instead of {length}"
-
-
-def _counts(found: Audit, interactions: Interactions) -> dict[str, Any]:
-    events = np.zeros(len(found.names), np.int64)
-    for start in range(0, interactions.n_events, _BATCH):  # by the batch: bincount makes int64 of what it counts
-        events += np.bincount(interactions.behaviors[start : start + _BATCH], minlength=len(events))
-    return {
-        "rows_read": found.rows,
-        "dropped": found.dropped,
-        "events": interactions.n_events,
-        "events_by_behavior": {name: int(n) for name, n in zip(found.names, events, strict=True)},
-        "users": interactions.n_users,
-        "items": interactions.n_items,
-        "first": iso_text(int(interactions.timestamps.min())),
-        "last": iso_text(int(interactions.timestamps.max())),
-    }

@@ -14,11 +14,13 @@ from rich.table import Table
 
 from recdl.data.interactions import Interactions
 from recdl.data.tables import open_table, table_parts
+from recdl.data.timestamps import iso_text
 from recdl.data.vocabulary import Vocabulary
 from recdl.errors import RecordError
 from recdl.storage import fingerprint
 
 FORMAT_VERSION = 1
+_BLOCK = 1 << 20
 
 REASONS = {
     "missing_user": "without a user id",
@@ -131,6 +133,22 @@ class PreparedLog:
             for name, nulls in found["nulls"].items():
                 table.add_row(f"  {name}: missing", f"{nulls:,}")
         return table
+
+
+def event_counts(interactions: Interactions) -> dict[str, Any]:
+    """Return what a manifest says of the events that are there: how many, of what, of how many, and when."""
+    names = interactions.behavior_names
+    events = np.zeros(len(names), np.int64)
+    for start in range(0, interactions.n_events, _BLOCK):  # by the block: bincount makes int64 of what it counts
+        events += np.bincount(interactions.behaviors[start : start + _BLOCK], minlength=len(events))
+    return {
+        "events": interactions.n_events,
+        "events_by_behavior": {name: int(n) for name, n in zip(names, events, strict=True)},
+        "users": interactions.n_users,
+        "items": interactions.n_items,
+        "first": iso_text(int(interactions.timestamps.min())),
+        "last": iso_text(int(interactions.timestamps.max())),
+    }
 
 
 def content_fingerprint(
