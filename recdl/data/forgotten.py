@@ -4,7 +4,7 @@ import hmac
 import json
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -25,10 +25,12 @@ class Forgotten:
     Attributes:
         salt: Hexadecimal, drawn at random once a root.
         codes: HMAC-SHA256(salt, id) of each, in hexadecimal.
+        logs: Fingerprints of prepared logs that held one of them, by which runs and bundles of these are found.
     """
 
     salt: str
     codes: frozenset[str]
+    logs: frozenset[str] = frozenset()
 
     @classmethod
     def open(cls, root: Path) -> Self:
@@ -44,6 +46,7 @@ class Forgotten:
             content = json.loads(path.read_text(encoding="utf-8"))
             version, salt, codes = (content[name] for name in ("format_version", "salt", "users"))
             bytes.fromhex(salt)
+            logs = frozenset(content.get("logs", ()))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RecordError(
                 f"{path} is damaged ({error!r}): it keeps forgotten users from coming back; restore it from a "
@@ -53,7 +56,7 @@ class Forgotten:
             raise RecordError(
                 f"{path} is of format {version}, this recdl reads format {_FORMAT_VERSION}; update recdl"
             )
-        return cls(salt, frozenset(codes))
+        return cls(salt, frozenset(codes), logs)
 
     def known(self, ids: Iterable[str]) -> list[bool]:
         """Return of each id whether it was forgotten."""
@@ -63,13 +66,16 @@ class Forgotten:
 
     def with_users(self, ids: Iterable[str]) -> "Forgotten":
         """Return the list with these ids added."""
-        return Forgotten(self.salt, self.codes | frozenset(self._coded(ids)))
+        return replace(self, codes=self.codes | frozenset(self._coded(ids)))
+
+    def with_logs(self, fingerprints: Iterable[str]) -> "Forgotten":
+        """Return the list with these prepared logs among those that held one of the users."""
+        return replace(self, logs=self.logs | frozenset(fingerprints))
 
     def save(self, root: Path) -> None:
         """Write the list into a root."""
-        write_json(
-            root / _NAME, {"format_version": _FORMAT_VERSION, "salt": self.salt, "users": sorted(self.codes)}
-        )
+        content = {"format_version": _FORMAT_VERSION, "salt": self.salt, "users": sorted(self.codes)}
+        write_json(root / _NAME, content | ({"logs": sorted(self.logs)} if self.logs else {}))
 
     def _coded(self, ids: Iterable[str]) -> Sequence[str]:
         salt, digest = bytes.fromhex(self.salt), hmac.digest

@@ -72,7 +72,10 @@ def _prepare(source: Source, root: Path, engine: Engine, progress: bool) -> Prep
     if not folder.exists():
         with writing_errors(folder), whole_folder(folder) as partial:
             head = {"name": source.name, "key": key, **described}
-            _write(source, partial, head, engine, Forgotten.open(root), stage)
+            forgotten = Forgotten.open(root)
+            _write(source, partial, head, engine, forgotten, stage)
+            if Forgotten.open(root).codes != forgotten.codes:
+                raise DataError(f"users were forgotten in {root} while the log was prepared; prepare it again")
     with stage("opening the prepared log"):
         prepared = PreparedLog.open(folder)
     console.print(prepared.summary())

@@ -20,6 +20,8 @@ from recdl.errors import RecordError
 from recdl.storage import fingerprint
 
 FORMAT_VERSION = 1
+EARLIER = "earlier_fingerprints"
+"""Key of a manifest: the fingerprints that the log had before users were taken out of it; no such key, if none."""
 _BLOCK = 1 << 20
 
 REASONS = {
@@ -65,7 +67,7 @@ class PreparedLog:
         Raises:
             RecordError: If the folder is no prepared log, is half written or damaged, or of a newer format.
         """
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder)
         try:
             users, items = Vocabulary.load(folder / "users.parquet"), Vocabulary.load(folder / "items.parquet")
             names = tuple(manifest["counts"]["events_by_behavior"])
@@ -184,7 +186,12 @@ def _text_arrays(vocabulary: Vocabulary) -> tuple[npt.NDArray[np.int64], npt.NDA
     return np.diff(offsets), np.frombuffer(text_buffer, np.uint8)[offsets[0] : offsets[-1]]
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read what a prepared folder says of itself; its files are not looked at.
+
+    Raises:
+        RecordError: If the folder is no prepared log, or its manifest is damaged or of a newer format.
+    """
     path = folder / "manifest.json"
     if not path.is_file():
         raise RecordError(f"{folder} is no prepared log: it has no manifest.json; prepare the log first")

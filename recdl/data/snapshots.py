@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from recdl.data.engine import arrow_batches
 from recdl.data.inputs import AttributeTable
+from recdl.data.leftovers import temporary_prefix
 from recdl.data.ordered import OrderedLog, write_places
 from recdl.data.reading import Source
 from recdl.data.sources import EventLog, IbisLog, ParquetLog, TableLog
@@ -57,7 +58,7 @@ def in_files(source: Source, root: Path) -> Iterator[Source]:
     """
     if isinstance(source, OrderedLog):
         root.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".ordered-", dir=root) as name:
+        with TemporaryDirectory(prefix=temporary_prefix("ordered"), dir=root) as name:
             yield write_places(source, Path(name))
         return
     in_memory = _tables_in_memory(source)
@@ -65,7 +66,7 @@ def in_files(source: Source, root: Path) -> Iterator[Source]:
         yield source
         return
     root.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".snapshot-", dir=root) as name:
+    with TemporaryDirectory(prefix=temporary_prefix("snapshot"), dir=root) as name:
         folder = Path(name)
         if isinstance(source, TableLog | IbisLog):
             source = _events(source, folder / "events.parquet")
