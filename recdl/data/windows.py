@@ -11,6 +11,7 @@ import torch
 from recdl.data.interactions import Interactions
 from recdl.data.matrix import check_items
 from recdl.data.queries import Queries, ragged_positions
+from recdl.data.targets import SequenceTargets, TargetFinder
 from recdl.errors import DataError
 
 N_GAPS = 33
@@ -18,6 +19,9 @@ N_GAPS = 33
 
 _BATCHES_PER_POOL = 64
 _MICROSECONDS = 10**6
+_NEXT_ITEM = SequenceTargets()
+NO_BEHAVIOR = -100
+"""In place of the behaviour of the next event where there is none: what torch's cross-entropy leaves out."""
 
 
 class Events(NamedTuple):
@@ -39,14 +43,19 @@ class Events(NamedTuple):
 
 
 class SequenceBatch(NamedTuple):
-    """Windows of histories, right-padded: each position's target is the event after its input.
+    """Windows of histories, right-padded: what is asked at a position is known of what follows its input.
 
     Attributes:
         items: (batch, length) int64; `n_items` is padding, `n_items + 1` the start of a history.
         behaviors: (batch, length) int64; `n_behaviors` at padding and start.
         gaps: (batch, length) int64, the bin of the time since the event before; 0 at padding and start.
-        targets: (batch, length) int64; the next item, 0 at padding.
-        mask: (batch, length) bool; false at padding.
+        targets: (batch, length) int64; the item that is asked for, 0 where none is and where sets are.
+        mask: (batch, length) bool; whether anything is asked for, never at padding.
+        basket_items: (m,) int64, the items that are asked for at the places of `mask`, one place after the other;
+            None: `targets` says them.
+        basket_counts: (n,) int64, how many at each, at least 1.
+        next_behaviors: (batch, length) int64, the behaviour of the very next event, `NO_BEHAVIOR` at padding;
+            None: it is not asked for.
     """
 
     items: torch.Tensor
@@ -54,6 +63,9 @@ class SequenceBatch(NamedTuple):
     gaps: torch.Tensor
     targets: torch.Tensor
     mask: torch.Tensor
+    basket_items: torch.Tensor | None = None
+    basket_counts: torch.Tensor | None = None
+    next_behaviors: torch.Tensor | None = None
 
     @property
     def events(self) -> Events:
@@ -174,7 +186,7 @@ def gap_bins(before: npt.NDArray[np.int64], after: npt.NDArray[np.int64]) -> npt
 
 
 class SequenceBatches:
-    """One epoch of windows of at most `max_length` targets, in which every train event is a target exactly once.
+    """One epoch of windows of at most `max_length` events to be predicted, in each of which every event is once.
 
     The first event of a user is predicted from a start token, the first of a later window from the event before
     it. Windows of like length share a batch, so that little is padded; batches come in random order, and the last,
@@ -184,22 +196,37 @@ class SequenceBatches:
     Args:
         log: The train events.
         batch_size: Windows a batch.
-        max_length: Targets a window at most.
+        max_length: Events a window predicts at most.
         seed: Of the shuffle.
+        targets: What is predicted. Windows without a target are left out, and ends of windows.
+        crop: Share of the windows of two events or more that are cut in two, at a place drawn anew each epoch, so
+            that what follows is learned from less history.
         bucketed: Whether windows of like length share a batch; without, only padding and the order differ.
 
     Raises:
-        DataError: If the log has no event.
+        ConfigError: If the log lacks a behaviour of the targets.
+        DataError: If the log has no event, or none that is a target.
     """
 
     def __init__(
-        self, log: Interactions, *, batch_size: int, max_length: int, seed: int, bucketed: bool = True
+        self,
+        log: Interactions,
+        *,
+        batch_size: int,
+        max_length: int,
+        seed: int,
+        targets: SequenceTargets = _NEXT_ITEM,
+        crop: float = 0.0,
+        bucketed: bool = True,
     ) -> None:
         if not log.n_events:
             raise DataError("the train part has no event to learn from; use a longer log or a later cut")
         self._log = log
         self._space = EventSpace.of(log)
-        self._starts, self._lengths, self._firsts = _windows(log.offsets, max_length)
+        self._targets = targets
+        self._finder = TargetFinder(log, targets)
+        self._windows = _windows(log.offsets, max_length, self._finder)
+        self._n_crops = round(crop * int((self._windows.lengths > 1).sum()))
         self._batch_size = batch_size
         self._seed = seed
         self._bucket = bucketed
@@ -208,45 +235,88 @@ class SequenceBatches:
     @property
     def n_windows(self) -> int:
         """Windows an epoch."""
-        return len(self._starts)
+        return len(self._windows.starts) + self._n_crops
 
     def __len__(self) -> int:
         return -(-self.n_windows // self._batch_size)
 
     def __iter__(self) -> Iterator[SequenceBatch]:
         generator = np.random.default_rng((self._seed, self.epoch))
-        for rows in self._batches(generator):
-            yield self._cut(rows)
+        windows = self._cropped(generator) if self._n_crops else self._windows
+        for rows in self._batches(windows.lengths, generator):
+            yield self._cut(windows.take(rows))
 
-    def _batches(self, generator: np.random.Generator) -> list[npt.NDArray[np.int64]]:
+    def _cropped(self, generator: np.random.Generator) -> "_Windows":
+        windows = self._windows
+        cut = generator.choice(np.flatnonzero(windows.lengths > 1), self._n_crops, replace=False)
+        tails, lengths = windows.take(cut), windows.lengths.copy()
+        lengths[cut] = generator.integers(1, tails.lengths)
+        tails = tails._replace(starts=tails.starts + lengths[cut], lengths=tails.lengths - lengths[cut])
+        heads = windows._replace(lengths=lengths)
+        return _Windows(*(np.concatenate(both) for both in zip(heads, tails, strict=True)))
+
+    def _batches(
+        self, lengths: npt.NDArray[np.int64], generator: np.random.Generator
+    ) -> list[npt.NDArray[np.int64]]:
         order = generator.permutation(self.n_windows)
         pool = self._batch_size * _BATCHES_PER_POOL
         batches: list[npt.NDArray[np.int64]] = []
         for start in range(0, len(order), pool):
             rows = order[start : start + pool]
             if self._bucket:
-                rows = rows[np.argsort(self._lengths[rows], kind="stable")]
+                rows = rows[np.argsort(lengths[rows], kind="stable")]
             batches += np.split(rows, range(self._batch_size, len(rows), self._batch_size))
         return [batches[place] for place in generator.permutation(len(batches))]
 
-    def _cut(self, rows: npt.NDArray[np.int64]) -> SequenceBatch:
-        lengths = self._lengths[rows]
-        columns = np.arange(lengths.max())
-        mask = columns < lengths[:, None]
-        positions = self._starts[rows][:, None] + columns
-        events = self._space.read(self._log, positions - 1, self._firsts[rows], mask)
-        targets = np.zeros(mask.shape, np.int64)
-        targets[mask] = self._log.items[positions[mask]]
-        return SequenceBatch(*events, torch.from_numpy(targets), torch.from_numpy(mask))
+    def _cut(self, windows: "_Windows") -> SequenceBatch:
+        columns = np.arange(windows.lengths.max())
+        within = columns < windows.lengths[:, None]
+        positions = windows.starts[:, None] + columns
+        events = self._space.read(self._log, positions - 1, windows.user_starts, within)
+        after = positions[within]
+        starts = np.repeat(windows.user_starts, windows.lengths)
+        ends = np.repeat(windows.user_ends, windows.lengths)
+        found = self._finder.find(after, starts, ends)
+        asked = found >= 0
+        mask, targets = within, np.zeros(within.shape, np.int64)
+        if not asked.all():
+            mask = within.copy()
+            mask[within] = asked
+        batch = SequenceBatch(*events, torch.from_numpy(targets), torch.from_numpy(mask))
+        if self._targets.baskets:
+            baskets = self._finder.baskets(found[asked], ends[asked])
+            batch = batch._replace(
+                basket_items=torch.from_numpy(baskets.items.astype(np.int64)),
+                basket_counts=torch.from_numpy(baskets.counts),
+            )
+        else:
+            targets[mask] = self._log.items[found[asked]]
+        if self._targets.behavior_weight:
+            behaviors = np.full(within.shape, NO_BEHAVIOR, np.int64)
+            behaviors[within] = self._log.behaviors[after]
+            batch = batch._replace(next_behaviors=torch.from_numpy(behaviors))
+        return batch
 
 
-def _windows(
-    offsets: npt.NDArray[np.int64], max_length: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Cut each user's events into windows; return the (int64) first position, length and user's begin of each."""
+class _Windows(NamedTuple):
+    """Windows, all (n,) int64: where the events to be predicted begin, how many they are, the user's events."""
+
+    starts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    user_starts: npt.NDArray[np.int64]
+    user_ends: npt.NDArray[np.int64]
+
+    def take(self, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_]) -> "_Windows":
+        return _Windows(*(column[rows] for column in self))
+
+
+def _windows(offsets: npt.NDArray[np.int64], max_length: int, finder: TargetFinder) -> _Windows:
+    """Cut each user's events into windows, as far as there are targets."""
     counts = np.diff(offsets)
     windows = -(-counts // max_length)
     user = np.repeat(np.arange(len(counts)), windows)
     nth = np.arange(windows.sum()) - np.repeat(np.cumsum(windows) - windows, windows)
-    starts = offsets[user] + nth * max_length
-    return starts, np.minimum(max_length, offsets[user + 1] - starts), offsets[user]
+    starts, user_ends = offsets[user] + nth * max_length, offsets[user + 1]
+    ends = finder.read_to(starts, np.minimum(starts + max_length, user_ends), user_ends)
+    found = _Windows(starts, ends - starts, offsets[user], user_ends)
+    return found if (ends > starts).all() else found.take(ends > starts)

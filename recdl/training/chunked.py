@@ -22,6 +22,7 @@ def full_softmax(
     weight: torch.Tensor,
     bias: torch.Tensor,
     *,
+    weights: torch.Tensor | None = None,
     chunk_bytes: int | None = None,
 ) -> torch.Tensor:
     """Mean cross-entropy of the softmax over the whole catalogue.
@@ -31,11 +32,12 @@ def full_softmax(
         targets: (n,) int64, the item that came next.
         weight: (n_items, d) output weights.
         bias: (n_items,) output bias.
+        weights: (n,) float32, of the positions in the mean; None: equal.
         chunk_bytes: Memory for logits, in bytes, or for one row if that takes more; it bounds what is held,
             not the result. None: 2 MiB, or 128 rows if they take more.
     """
     loss: torch.Tensor = _FullSoftmax.apply(  # type: ignore[no-untyped-call]
-        outputs, targets, weight, bias, chunk_bytes
+        outputs, targets, weight, bias, _shares(weights, outputs), chunk_bytes
     )
     return loss
 
@@ -48,6 +50,7 @@ def sampled_softmax(
     *,
     negatives: torch.Tensor,
     log_expected_count: torch.Tensor,
+    weights: torch.Tensor | None = None,
     chunk_bytes: int | None = None,
 ) -> torch.Tensor:
     """Mean cross-entropy of a softmax whose normalizer is estimated from negatives shared by all positions.
@@ -64,6 +67,7 @@ def sampled_softmax(
         bias: (n_items,) output bias.
         negatives: (m,) int64 items, drawn with repetition.
         log_expected_count: (m,) log(m q_j) for the items in `negatives`.
+        weights: (n,) float32, of the positions in the mean; None: equal.
         chunk_bytes: Memory for logits, in bytes, or for one row if that takes more; it bounds what is held,
             not the result. None: 2 MiB, or 128 rows if they take more.
     """
@@ -79,6 +83,7 @@ def sampled_softmax(
         biases[n:] - log_expected_count,
         targets,
         negatives,
+        _shares(weights, outputs),
         chunk_bytes,
     )
     return loss
@@ -92,6 +97,8 @@ def shared_negatives(
     bias: torch.Tensor,
     *,
     negatives: torch.Tensor,
+    weights: torch.Tensor | None = None,
+    others: tuple[torch.Tensor, torch.Tensor] | None = None,
     chunk_bytes: int | None = None,
 ) -> torch.Tensor:
     """Mean of any loss on (batch, 1 + m) logits, for negatives that are shared by all positions.
@@ -103,19 +110,26 @@ def shared_negatives(
         weight: (n_items, d) output weights.
         bias: (n_items,) output bias.
         negatives: (m,) int64 items.
+        weights: (n,) float32, of the positions in the mean; None: equal.
+        others: Further items that are no negatives of a position: int64 positions, not falling, and their items.
         chunk_bytes: As in `sampled_softmax`.
     """
     both = torch.cat([targets, negatives])
     rows = functional.embedding(both, weight)
     biases = functional.embedding(both, bias[:, None])[:, 0]
     mean: torch.Tensor = _SharedNegatives.apply(  # type: ignore[no-untyped-call]
-        loss, outputs, rows, biases, targets, negatives, chunk_bytes
+        loss, outputs, rows, biases, targets, negatives, _shares(weights, outputs), others, chunk_bytes
     )
     return mean
 
 
 def above_mean(
-    outputs: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+    outputs: torch.Tensor,
+    targets: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    *,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Return the mean over the positions of the target's logit less the mean logit of the catalogue.
 
@@ -128,10 +142,19 @@ def above_mean(
         targets: (n,) int64, the item that came next.
         weight: (n_items, d) output weights.
         bias: (n_items,) output bias.
+        weights: (n,) float32, of the positions in the mean; None: equal.
     """
     differences = functional.embedding(targets, weight) - weight.mean(0)
     biases = functional.embedding(targets, bias[:, None])[:, 0] - bias.mean()
-    return ((outputs * differences).sum(1, dtype=torch.float32) + biases).mean()
+    above = (outputs * differences).sum(1, dtype=torch.float32) + biases
+    return (above * _shares(weights, outputs)[:, 0]).sum()
+
+
+def _shares(weights: torch.Tensor | None, outputs: torch.Tensor) -> torch.Tensor:
+    """Return (n, 1) float32, the share of each position in a mean."""
+    if weights is None:
+        return torch.full((len(outputs), 1), 1.0 / len(outputs), device=outputs.device)
+    return (weights / weights.sum())[:, None]
 
 
 def _chunk_rows(n_columns: int, chunk_bytes: int | None) -> int:
@@ -150,6 +173,20 @@ def _occurrences(targets: torch.Tensor, negatives: torch.Tensor) -> tuple[torch.
     return rows, order[first[rows] + within]
 
 
+def _with_others(
+    held: torch.Tensor,
+    draws: torch.Tensor,
+    part: slice,
+    others: tuple[torch.Tensor, torch.Tensor],
+    negatives: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Add to the places where positions of a part drew their target those where they drew what else is none."""
+    positions, items = others
+    first, last = torch.searchsorted(positions, torch.tensor([part.start, part.stop], device=positions.device))
+    rows, more = _occurrences(items[first:last], negatives)
+    return torch.cat([held, positions[first:last][rows] - part.start]), torch.cat([draws, more])
+
+
 def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
     """Add `left.T @ right` to `total`, in one pass where they are of one type."""
     if left.dtype == total.dtype:
@@ -166,6 +203,7 @@ class _FullSoftmax(torch.autograd.Function):
         targets: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor,
+        shares: torch.Tensor,
         chunk_bytes: int | None,
     ) -> torch.Tensor:
         n, dtype = len(outputs), outputs.dtype
@@ -176,29 +214,30 @@ class _FullSoftmax(torch.autograd.Function):
         loss = outputs.new_zeros((), dtype=torch.float32)
         step = _chunk_rows(len(weight), chunk_bytes)
         for start in range(0, n, step):
-            chunk = outputs[start : start + step]
-            answers = targets[start : start + step, None]
+            part = slice(start, start + step)
+            chunk = outputs[part]
+            answers = targets[part, None]
             logits = torch.addmm(cast_bias, chunk, cast_weight.T).float()
             positive = logits.gather(1, answers)
             peaks = logits.amax(1, keepdim=True)
             exponentials = logits.sub_(peaks).exp_()
             sums = exponentials.sum(1, keepdim=True)
-            loss += (sums.log() + peaks - positive).sum()
+            loss += (shares[part] * (sums.log() + peaks - positive)).sum()
             # Softmax less one-hot, times its row's sum, which is made up for in the small factors of the products.
             exponentials.scatter_add_(1, answers, -sums)
-            scale = 1.0 / (n * sums)
+            scale = shares[part] / sums
             bias_gradient += exponentials.T @ scale[:, 0]
             cast_exponentials = exponentials.to(dtype)
-            output_gradient[start : start + step] = (cast_exponentials @ cast_weight) * scale.to(dtype)
+            output_gradient[part] = (cast_exponentials @ cast_weight) * scale.to(dtype)
             _add_product(weight_gradient, cast_exponentials, chunk * scale.to(dtype))
         ctx.save_for_backward(output_gradient, weight_gradient, bias_gradient)
-        return loss / n
+        return loss
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         outputs, weight, bias = ctx.saved_tensors
         (scale,) = gradients
-        return outputs * scale.to(outputs.dtype), None, weight * scale, bias * scale, None
+        return outputs * scale.to(outputs.dtype), None, weight * scale, bias * scale, None, None
 
 
 class _SampledSoftmax(torch.autograd.Function):
@@ -212,6 +251,7 @@ class _SampledSoftmax(torch.autograd.Function):
         negative_biases: torch.Tensor,
         targets: torch.Tensor,
         negatives: torch.Tensor,
+        shares: torch.Tensor,
         chunk_bytes: int | None,
     ) -> torch.Tensor:
         n, dtype = len(outputs), outputs.dtype
@@ -232,12 +272,12 @@ class _SampledSoftmax(torch.autograd.Function):
             sums = exponentials.sum(1, keepdim=True) + (positive[part, None] - peaks).exp()
             normalizers[part] = (sums.log() + peaks)[:, 0]
             # The softmax, times its row's sum, which is made up for in the small factors of the products.
-            scale = 1.0 / (n * sums)
+            scale = shares[part] / sums
             negative_bias_gradient += exponentials.T @ scale[:, 0]
             cast_exponentials = exponentials.to(dtype)
             output_gradient[part] = (cast_exponentials @ cast_rows) * scale.to(dtype)
             _add_product(negative_gradient, cast_exponentials, chunk * scale.to(dtype))
-        positive_gradient = ((positive - normalizers).exp() - 1.0) / n
+        positive_gradient = ((positive - normalizers).exp() - 1.0) * shares[:, 0]
         output_gradient += positive_gradient[:, None].to(dtype) * target_rows.to(dtype)
         ctx.save_for_backward(
             output_gradient,
@@ -246,12 +286,12 @@ class _SampledSoftmax(torch.autograd.Function):
             negative_gradient,
             negative_bias_gradient,
         )
-        return (normalizers - positive).mean()
+        return ((normalizers - positive) * shares[:, 0]).sum()
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (scale,) = gradients
-        return (*(saved * scale.to(saved.dtype) for saved in ctx.saved_tensors), None, None, None)
+        return (*(saved * scale.to(saved.dtype) for saved in ctx.saved_tensors), None, None, None, None)
 
 
 class _SharedNegatives(torch.autograd.Function):
@@ -264,6 +304,8 @@ class _SharedNegatives(torch.autograd.Function):
         biases: torch.Tensor,
         targets: torch.Tensor,
         negatives: torch.Tensor,
+        shares: torch.Tensor,
+        others: tuple[torch.Tensor, torch.Tensor] | None,
         chunk_bytes: int | None,
     ) -> torch.Tensor:
         n, dtype = len(outputs), outputs.dtype
@@ -279,9 +321,11 @@ class _SharedNegatives(torch.autograd.Function):
             logits[:, 0] = (chunk * target_rows[part]).sum(1, dtype=torch.float32) + biases[part]
             logits[:, 1:] = torch.addmm(biases[n:].to(dtype), chunk, negative_rows.T)
             held, draws = _occurrences(targets[part], negatives)
+            if others is not None:
+                held, draws = _with_others(held, draws, part, others, negatives)
             logits[held, draws + 1] = -torch.inf  # a drawn positive is no negative
             with torch.enable_grad():
-                mean = loss(logits.requires_grad_()).sum() / n
+                mean = (loss(logits.requires_grad_()) * shares[part, 0]).sum()
                 (gradient,) = torch.autograd.grad(mean, logits)
             total += mean.detach()
             gradient[held, draws + 1] = 0.0
@@ -299,4 +343,4 @@ class _SharedNegatives(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (scale,) = gradients
         outputs, rows, biases = (saved * scale.to(saved.dtype) for saved in ctx.saved_tensors)
-        return None, outputs, rows, biases, None, None, None
+        return None, outputs, rows, biases, None, None, None, None, None

@@ -6,16 +6,19 @@ from typing import Any, Protocol, cast
 import pytorch_lightning as pl
 import torch
 from torch import nn
+from torch.nn import functional
 
 from recdl.data.batches import PairBatch, RowBatch
-from recdl.data.windows import Events, EventSpace, SequenceBatch
+from recdl.data.windows import NO_BEHAVIOR, Events, EventSpace, SequenceBatch
 from recdl.errors import DataError
+from recdl.training.augmentation import Augmentation
 from recdl.training.losses import row_softmax, sampled_row_softmax
 from recdl.training.optimizers import RowAdamW, RowTable
 from recdl.training.sequence_losses import NextItemLoss
 
 _CHECK_EVERY = 50
 _FLOATS_AT_ONCE = 1 << 22  # 16 MiB of activations
+_WHOLE = Augmentation()
 
 
 class FitModule(pl.LightningModule):
@@ -70,7 +73,7 @@ class FitModule(pl.LightningModule):
         for table in tables:
             table.put_gradient()
         if self.gradient_clip is not None:
-            clip_gradient(self.network.parameters(), self.gradient_clip)
+            clip_gradient(self.parameters(), self.gradient_clip)
         for optimizer in optimizers:
             optimizer.step()
         self._steps += 1
@@ -282,14 +285,17 @@ class HistoryNetwork(Protocol):
 
 
 class SequenceModule(FitModule):
-    """Trains a network of `events -> outputs` to predict the next item at every position.
+    """Trains a network of `events -> outputs` to predict what is asked for at each position.
 
     Args:
         network: A `HistoryNetwork`.
         loss: Of outputs and targets.
         learning_rate: Of Adam.
         weight_decay: Decoupled (AdamW), a step.
-        item_dropout: Share of the input events of which nothing is told.
+        augmentation: What of the events is not told.
+        behavior_head: Says the next event's behaviour of an output, and is thrown away after training; None: it is
+            not asked for.
+        behavior_weight: Of the loss of that.
         space: What events can be.
     """
 
@@ -300,34 +306,57 @@ class SequenceModule(FitModule):
         loss: NextItemLoss,
         learning_rate: float,
         weight_decay: float,
-        item_dropout: float,
         space: EventSpace,
+        augmentation: Augmentation = _WHOLE,
+        behavior_head: nn.Linear | None = None,
+        behavior_weight: float = 0.0,
     ) -> None:
         super().__init__(network, learning_rate=learning_rate)
         self.loss = loss
         self.weight_decay = weight_decay
-        self.item_dropout = item_dropout
+        self.augmentation = augmentation
+        self.behavior_head = behavior_head
+        self.behavior_weight = behavior_weight
         self.space = space
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam with decoupled weight decay (Loshchilov & Hutter 2019), fused into one pass."""
         return torch.optim.AdamW(
-            self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
+            self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
         )
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> None:
-        """Make a step on the mean loss over the positions of one batch that are not padding."""
+        """Make a step on the mean loss over the positions of one batch that ask for something."""
         network = cast(HistoryNetwork, self.network)
-        outputs, targets = network(self._told(batch.events)).flatten(0, 1), batch.targets.flatten()
+        outputs = network(self._told(batch.events)).flatten(0, 1)
+        losses = []
+        if self.behavior_head is not None and batch.next_behaviors is not None:
+            said = self.behavior_head(outputs).float()
+            error = functional.cross_entropy(said, batch.next_behaviors.flatten(), ignore_index=NO_BEHAVIOR)
+            losses.append(self.behavior_weight * error)
+        targets = batch.targets.flatten()
         if not batch.mask.all():
             places = batch.mask.flatten().nonzero()[:, 0]
             outputs, targets = outputs.index_select(0, places), targets[places]
-        self.descend([self.loss(outputs, targets, *network.output_layer(), step=(self.current_epoch, batch_idx))])
+        if batch.basket_items is not None and batch.basket_counts is not None:
+            outputs, targets = outputs.repeat_interleave(batch.basket_counts, 0), batch.basket_items
+        if len(targets):
+            step = (self.current_epoch, batch_idx)
+            losses.append(
+                self.loss(outputs, targets, *network.output_layer(), step=step, counts=batch.basket_counts)
+            )
+        if losses:  # a batch of windows may hold nothing that is asked for
+            self.descend([torch.stack(losses).sum()])
 
     def _told(self, events: Events) -> Events:
-        """Hide some of the events, as if they were padding; their places stay."""
-        if not self.item_dropout:
-            return events
-        hidden = torch.rand(events.items.shape, device=events.items.device) < self.item_dropout
-        nothing = (self.space.n_items, self.space.n_behaviors, 0)
-        return Events(*(column.masked_fill(hidden, none) for column, none in zip(events, nothing, strict=True)))
+        """Hide some of the events, or of their items, as if they were padding; their places stay."""
+        items, behaviors, gaps = events
+        if self.augmentation.mask:
+            hidden = torch.rand(items.shape, device=items.device) < self.augmentation.mask
+            items = items.masked_fill(hidden, self.space.n_items)
+        if self.augmentation.item_dropout:
+            hidden = torch.rand(items.shape, device=items.device) < self.augmentation.item_dropout
+            items = items.masked_fill(hidden, self.space.n_items)
+            behaviors = behaviors.masked_fill(hidden, self.space.n_behaviors)
+            gaps = gaps.masked_fill(hidden, 0)
+        return Events(items, behaviors, gaps)

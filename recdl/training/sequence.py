@@ -9,9 +9,11 @@ from torch import nn
 
 from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
+from recdl.data.targets import SequenceTargets
 from recdl.data.windows import EventSpace, SequenceBatches
-from recdl.errors import ConfigError, RecordError
+from recdl.errors import RecordError
 from recdl.models.protocol import RankingTask, State
+from recdl.training.augmentation import Augmentation
 from recdl.training.modules import HistoryNetwork, SequenceModule
 from recdl.training.networks import (
     check_network,
@@ -31,6 +33,8 @@ from recdl.training.visits import Visit
 
 _EVENTS_AT_ONCE = 1 << 14
 _AUTO = SequenceLoss()
+_NEXT_ITEM = SequenceTargets()
+_WHOLE = Augmentation()
 
 
 class NetworkFactory(Protocol):
@@ -43,19 +47,20 @@ class NetworkFactory(Protocol):
 
 @final
 class SequenceRecommender:
-    """A network trained to predict the next item at every position of every history.
+    """A network trained to predict, at every position of every history, the next item, or what else is asked for.
 
     It knows no users: whoever asks is scored from the history of the query, a known user and a new visitor alike.
     A query without history is scored from the start token alone, that is by what visitors begin with.
 
     Args:
         network: Makes the network from `n_items` and `n_behaviors`.
-        loss: How the next item is set against the others.
+        targets: What is predicted.
+        loss: How a target is set against the other items.
         learning_rate: Of Adam.
         weight_decay: Decoupled weight decay (AdamW), a step.
         batch_size: Histories (or windows of long ones) a step.
         max_length: Events of a history that the network sees at most, in training and scoring.
-        item_dropout: Share of the input events of which the network is told nothing in training.
+        augmentation: What of the histories is not told in training.
         trainer: Where and how long to train.
         seed: Of the initial weights, dropout, the shuffle and the negatives.
     """
@@ -64,27 +69,27 @@ class SequenceRecommender:
         self,
         network: NetworkFactory,
         *,
+        targets: SequenceTargets = _NEXT_ITEM,
         loss: SequenceLoss = _AUTO,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
         batch_size: int = 128,
         max_length: int = 50,
-        item_dropout: float = 0.0,
+        augmentation: Augmentation = _WHOLE,
         trainer: TrainerSettings | None = None,
         seed: int = 0,
     ) -> None:
         check_positive(learning_rate=learning_rate, batch_size=batch_size, max_length=max_length)
-        check_not_negative(weight_decay=weight_decay, item_dropout=item_dropout)
-        if item_dropout >= 1:
-            raise ConfigError(f"model.item_dropout must be below 1, not {item_dropout}")
+        check_not_negative(weight_decay=weight_decay)
         check_network(network, 2, 1)
         self.network = network
+        self.targets = targets
         self.loss = loss
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.max_length = max_length
-        self.item_dropout = item_dropout
+        self.augmentation = augmentation
         self.trainer = trainer or TrainerSettings()
         self.seed = seed
 
@@ -92,9 +97,17 @@ class SequenceRecommender:
         """Learn from `train`; `validation` decides when to stop and which epoch to keep.
 
         Raises:
+            ConfigError: If the log has no behaviour that is asked for.
             DataError: If there is no event to learn from, the memory would not suffice, or the loss diverges.
         """
-        batches = SequenceBatches(train, batch_size=self.batch_size, max_length=self.max_length, seed=self.seed)
+        batches = SequenceBatches(
+            train,
+            batch_size=self.batch_size,
+            max_length=self.max_length,
+            seed=self.seed,
+            targets=self.targets,
+            crop=self.augmentation.crop,
+        )
         self.space_ = EventSpace.of(train)
         check_network_memory(
             self.network, self.space_.n_items, self.space_.n_behaviors, accelerator=self.trainer.accelerator
@@ -107,8 +120,10 @@ class SequenceRecommender:
                 loss=NextItemLoss(self.loss, popularity, seed=self.seed),
                 learning_rate=self.learning_rate,
                 weight_decay=self.weight_decay,
-                item_dropout=self.item_dropout,
                 space=self.space_,
+                augmentation=self.augmentation,
+                behavior_head=self._behavior_head(),
+                behavior_weight=self.targets.behavior_weight,
             )
             self.learning_curve_ = fit_network(self, module, batches, validation=validation, settings=self.trainer)
         return self
@@ -162,6 +177,12 @@ class SequenceRecommender:
         load_network_state(self.network_, state)
         self.network_.eval()
         return self
+
+    def _behavior_head(self) -> nn.Linear | None:
+        if not self.targets.behavior_weight:
+            return None
+        weight, _ = cast(HistoryNetwork, self.network_).output_layer()
+        return nn.Linear(weight.shape[1], self.space_.n_behaviors)
 
     def _last_outputs(self, queries: Queries, lengths: npt.NDArray[np.int64]) -> torch.Tensor:
         """Return (n_queries, d) outputs after the latest `lengths` inputs, the start token counted as one."""

@@ -91,8 +91,13 @@ class NextItemLoss:
         bias: torch.Tensor,
         *,
         step: tuple[int, int],
+        counts: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the mean loss over the positions.
+
+        Where a position asks for a set of items, its loss is the mean of those of its items. Items of one set are
+        no negatives of each other, but a softmax sums over all other items, those of the set too, so that it is
+        the cross-entropy of equal shares (the multinomial likelihood, over the size of the set).
 
         Args:
             outputs: (n, d), what the network says at each position.
@@ -100,17 +105,39 @@ class NextItemLoss:
             weight: (n_items, d) output weights.
             bias: (n_items,) output bias.
             step: Epoch, and step within it: what the draws depend on, beside the seed.
+            counts: (k,) int64, where sets are asked for: how many of the n outputs and targets, one after the
+                other, belong to each of k positions; None: one each.
         """
+        weights, others = (None, None) if counts is None else _sets(targets, counts)
         if self.kind in self._losses:
             negatives, _ = self.draw(step, outputs.device)
-            return shared_negatives(self._losses[self.kind], outputs, targets, weight, bias, negatives=negatives)
+            return shared_negatives(
+                self._losses[self.kind],
+                outputs,
+                targets,
+                weight,
+                bias,
+                negatives=negatives,
+                weights=weights,
+                others=others,
+            )
         if self.kind == "full":
-            loss = full_softmax(outputs, targets, weight, bias)
+            loss = full_softmax(outputs, targets, weight, bias, weights=weights)
         else:
-            negatives, counts = self.draw(step, outputs.device)
-            loss = sampled_softmax(outputs, targets, weight, bias, negatives=negatives, log_expected_count=counts)
+            negatives, expected = self.draw(step, outputs.device)
+            loss = sampled_softmax(
+                outputs,
+                targets,
+                weight,
+                bias,
+                negatives=negatives,
+                log_expected_count=expected,
+                weights=weights,
+            )
         if self.settings.label_smoothing:
-            loss = loss + self.settings.label_smoothing * above_mean(outputs, targets, weight, bias)
+            loss = loss + self.settings.label_smoothing * above_mean(
+                outputs, targets, weight, bias, weights=weights
+            )
         return loss
 
     def draw(self, step: tuple[int, int], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -121,3 +148,12 @@ class NextItemLoss:
         items = np.searchsorted(self._cumulative, points, "right")
         counts = torch.from_numpy(self._log_expected_count[items].astype(np.float32))
         return torch.from_numpy(items).to(device), counts.to(device)
+
+
+def _sets(targets: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    """Return (n,) weights that let each set weigh alike, and for each target, by its row, all items of its set."""
+    sizes = counts.repeat_interleave(counts)
+    rows = torch.arange(len(targets), device=targets.device).repeat_interleave(sizes)
+    firsts = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    within = torch.arange(len(rows), device=rows.device) - (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    return 1.0 / sizes, (rows, targets[firsts.repeat_interleave(sizes) + within])

@@ -127,3 +127,33 @@ def test_the_smaller_last_batch_of_windows_is_kept() -> None:
 def test_a_log_without_events_is_refused() -> None:
     with pytest.raises(DataError, match="the train part has no event"):
         SequenceBatches(_log([[], []], 3), batch_size=2, max_length=10, seed=0)
+
+
+@given(
+    lengths=st.lists(st.integers(0, 9), min_size=1, max_size=9).filter(lambda lengths: sum(lengths) > 0),
+    crop=st.floats(0, 1),
+)
+def test_windows_that_are_cut_in_two_still_ask_for_every_event_once(lengths: list[int], crop: float) -> None:
+    firsts = np.cumsum([0, *lengths])
+    rows = [list(range(firsts[user], firsts[user + 1])) for user in range(len(lengths))]
+    log = _log(rows, int(firsts[-1]))
+    whole = SequenceBatches(log, batch_size=3, max_length=5, seed=0)
+    batches = SequenceBatches(log, batch_size=3, max_length=5, seed=0, crop=crop)
+    n_long = int((whole._windows.lengths > 1).sum())
+    assert batches.n_windows == whole.n_windows + round(crop * n_long)
+    for epoch in range(2):
+        batches.epoch = epoch
+        found = list(batches)
+        assert len(found) == len(batches)
+        assert sorted(item for batch in found for item in batch.targets[batch.mask].tolist()) == list(
+            range(int(firsts[-1]))
+        )
+
+
+def test_the_second_part_of_a_window_that_is_cut_begins_with_the_event_before_it() -> None:
+    batches = SequenceBatches(_times([1, 2, 3]), batch_size=1, max_length=3, seed=0, crop=1.0)
+    parts: set[tuple[tuple[int, ...], ...]] = set()
+    for epoch in range(20):
+        batches.epoch = epoch
+        parts.add(tuple(sorted(tuple(batch.items[0].tolist()) for batch in batches)))
+    assert parts == {((0, 1), (4,)), ((1,), (4, 0))}

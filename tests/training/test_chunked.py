@@ -197,3 +197,49 @@ def test_a_softmax_with_its_smoothing_is_cross_entropy_with_label_smoothing() ->
     torch.testing.assert_close(loss, expected)
     for ours, theirs in zip(_gradients(loss, *leaves), _gradients(expected, *leaves), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+WEIGHTS = torch.linspace(0.5, 2.0, N)
+
+
+@pytest.mark.parametrize("kind", ["full", "sampled", "shared", "above_mean"])
+def test_weights_make_a_weighted_mean_with_its_gradients(kind: str) -> None:
+    outputs, targets, weight, bias = _inputs()
+    leaves = [tensor.requires_grad_() for tensor in (outputs, weight, bias)]
+    negatives = torch.tensor([3, 8, 30, int(targets[0])])
+    losses: dict[str, Callable[..., torch.Tensor]] = {
+        "full": partial(full_softmax, chunk_bytes=4 * ITEMS * 4),
+        "sampled": partial(sampled_softmax, negatives=negatives, log_expected_count=torch.zeros(4)),
+        "shared": partial(partial(shared_negatives, top1_max), negatives=negatives, chunk_bytes=4 * 4 * 4),
+        "above_mean": above_mean,
+    }
+    loss = losses[kind]
+    found = loss(outputs, targets, weight, bias, weights=WEIGHTS)
+    each = [loss(outputs[i : i + 1], targets[i : i + 1], weight, bias) for i in range(N)]
+    expected = (torch.stack(each) * WEIGHTS).sum() / WEIGHTS.sum()
+    torch.testing.assert_close(found, expected)
+    for ours, theirs in zip(_gradients(found, *leaves), _gradients(expected, *leaves), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 4 * 6 * 4, None])
+def test_what_else_is_no_negative_of_a_position_is_left_out_for_that_position_alone(
+    chunk_bytes: int | None,
+) -> None:
+    outputs, targets, weight, bias = _inputs()
+    leaves = [tensor.requires_grad_() for tensor in (outputs, weight, bias)]
+    negatives = torch.tensor([3, 8, 8, 30, int(targets[5])])
+    others = (torch.tensor([0, 5, 5, 12]), torch.tensor([8, 3, 30, 8]))
+    left_out = {(0, 8), (5, 3), (5, 30), (12, 8)}
+    found = shared_negatives(
+        bpr_max, outputs, targets, weight, bias, negatives=negatives, others=others, chunk_bytes=chunk_bytes
+    )
+    losses = []
+    for place, target in enumerate(targets.tolist()):
+        kept = [item for item in negatives.tolist() if item != target and (place, item) not in left_out]
+        logits = torch.stack([outputs[place] @ weight[item] + bias[item] for item in [target, *kept]])
+        losses.append(bpr_max(logits[None])[0])
+    expected = torch.stack(losses).mean()
+    torch.testing.assert_close(found, expected)
+    for ours, theirs in zip(_gradients(found, *leaves), _gradients(expected, *leaves), strict=True):
+        torch.testing.assert_close(ours, theirs)

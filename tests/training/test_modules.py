@@ -11,21 +11,23 @@ from recdl.models.networks.events import EventInputs
 from recdl.models.networks.gru import GRU
 from recdl.models.networks.lstm import LSTM
 from recdl.models.networks.sasrec import SASRec
+from recdl.training.augmentation import Augmentation
 from recdl.training.modules import SequenceModule
 from recdl.training.sequence_losses import NextItemLoss, SequenceLoss
 from tests.logs import log_of_items
 
 N_ITEMS = 9
+WHOLE = Augmentation()
 LOG = log_of_items(
     [[(user + step) % N_ITEMS for step in range(1 + user % 7)] for user in range(30)], n_items=N_ITEMS
 )
 SPACE = EventSpace.of(LOG)
 
 
-def _module(network: nn.Module, *, item_dropout: float = 0.0) -> SequenceModule:
+def _module(network: nn.Module, *, augmentation: Augmentation = WHOLE) -> SequenceModule:
     loss = NextItemLoss(SequenceLoss(kind="full"), np.bincount(LOG.items, minlength=N_ITEMS), seed=0)
     return SequenceModule(
-        network, loss=loss, learning_rate=0.1, weight_decay=0.0, item_dropout=item_dropout, space=SPACE
+        network, loss=loss, learning_rate=0.1, weight_decay=0.0, space=SPACE, augmentation=augmentation
     )
 
 
@@ -75,7 +77,7 @@ class _Seen(nn.Module):
 
 def test_of_a_dropped_event_nothing_is_told_and_the_others_stay() -> None:
     network, whole = _Seen(), next(iter(SequenceBatches(LOG, batch_size=30, max_length=5, seed=0)))
-    module = _module(network, item_dropout=0.4)
+    module = _module(network, augmentation=Augmentation(item_dropout=0.4))
     torch.manual_seed(0)
     module.descend = lambda _losses: None  # type: ignore[method-assign,assignment]
     module.training_step(whole, 0)
@@ -85,3 +87,16 @@ def test_of_a_dropped_event_nothing_is_told_and_the_others_stay() -> None:
     assert (told.behaviors[hidden] == 1).all() and (told.gaps[hidden] == 0).all()
     for ours, theirs in zip(told, whole.events, strict=True):
         assert torch.equal(ours[~hidden & whole.mask], theirs[~hidden & whole.mask])
+
+
+def test_of_a_masked_event_all_but_the_item_is_told() -> None:
+    network, whole = _Seen(), next(iter(SequenceBatches(LOG, batch_size=30, max_length=5, seed=0)))
+    module = _module(network, augmentation=Augmentation(mask=0.4))
+    torch.manual_seed(0)
+    module.descend = lambda _losses: None  # type: ignore[method-assign,assignment]
+    module.training_step(whole, 0)
+    (told,) = network.events
+    hidden = (told.items == N_ITEMS) & whole.mask
+    assert 0.25 < float(hidden.float().mean() / whole.mask.float().mean()) < 0.55
+    assert torch.equal(told.items[~hidden], whole.items[~hidden])
+    assert torch.equal(told.behaviors, whole.behaviors) and torch.equal(told.gaps, whole.gaps)

@@ -10,12 +10,14 @@ from recdl.data.queries import Queries
 from recdl.errors import ConfigError, DataError, RecordError
 from recdl.models.networks.lstm import LSTM
 from recdl.models.protocol import RankingTask
+from recdl.training.augmentation import Augmentation
 from recdl.training.sequence import SequenceRecommender
 from recdl.training.sequence_losses import SequenceLoss
 from recdl.training.settings import TrainerSettings
 from tests.conftest import GROUP
 from tests.logs import log_of_items
 
+WHOLE = Augmentation()
 TwoTastes = tuple[Interactions, RankingTask]
 
 
@@ -35,7 +37,7 @@ def _model(
     loss: Literal["auto", "full", "sampled"] = "auto",
     n_negatives: int = 8,
     learning_rate: float = 0.02,
-    item_dropout: float = 0.0,
+    augmentation: Augmentation = WHOLE,
 ) -> SequenceRecommender:
     network = partial(LSTM, embedding_size=16, hidden_size=16, embedding_dropout=0.0, hidden_dropout=0.0)
     trainer = TrainerSettings(accelerator="cpu", max_epochs=max_epochs, patience=max_epochs, progress_bar=False)
@@ -44,7 +46,7 @@ def _model(
         learning_rate=learning_rate,
         batch_size=16,
         max_length=max_length,
-        item_dropout=item_dropout,
+        augmentation=augmentation,
         loss=SequenceLoss(kind=loss, n_negatives=n_negatives),
         trainer=trainer,
         seed=seed,
@@ -177,16 +179,25 @@ def test_time_that_runs_backwards_counts_as_none_passed(fitted: SequenceRecommen
     np.testing.assert_array_equal(fitted.score(_asked(times=(9, 2))), fitted.score(_asked(times=(9, 9))))
 
 
-def test_item_dropout_must_leave_something() -> None:
-    with pytest.raises(ConfigError, match=r"model.item_dropout must be below 1, not 1.0"):
-        _model(item_dropout=1.0)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"item_dropout": 1.0}, r"augmentation.item_dropout must be at least 0 and below 1, not 1.0"),
+        ({"mask": -0.1}, r"augmentation.mask must be at least 0 and below 1, not -0.1"),
+        ({"crop": 1.5}, r"augmentation.crop must lie between 0 and 1, not 1.5"),
+    ],
+)
+def test_what_is_taken_from_histories_must_leave_something(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Augmentation(**settings)
 
 
-def test_with_item_dropout_the_next_step_is_still_found_and_other_weights_are_learned(
-    two_tastes: TwoTastes, fitted: SequenceRecommender
+@pytest.mark.parametrize("which", ["item_dropout", "mask", "crop"])
+def test_with_less_told_the_next_step_is_still_found_and_other_weights_are_learned(
+    two_tastes: TwoTastes, fitted: SequenceRecommender, which: str
 ) -> None:
     train, task = two_tastes
-    scores = _model(loss="full", item_dropout=0.2).fit(train).score(Queries.at_end(train))
+    scores = _model(loss="full", augmentation=Augmentation(**{which: 0.2})).fit(train).score(Queries.at_end(train))
     assert scores.argmax(1).tolist() == _next_items(task)
     assert not np.allclose(scores, fitted.score(Queries.at_end(train)))
 

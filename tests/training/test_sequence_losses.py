@@ -90,3 +90,53 @@ def test_smoothing_adds_its_share_of_what_the_target_has_above_the_mean(kind: Ki
 def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SequenceLoss(**settings)
+
+
+COUNTS = torch.tensor([3, 1])
+"""Of four targets, the first three are one set."""
+
+
+def _set_inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    outputs, _, weight, bias = _inputs()
+    return outputs[:2].repeat_interleave(COUNTS, 0), torch.tensor([0, 3, 5, 6]), weight, bias
+
+
+def test_a_full_softmax_asked_for_a_set_is_the_cross_entropy_of_equal_shares() -> None:
+    outputs, targets, weight, bias = _set_inputs()
+    shares = torch.zeros(2, len(POPULARITY))
+    shares[0, [0, 3, 5]] = 1 / 3
+    shares[1, 6] = 1.0
+    expected = torch.nn.functional.cross_entropy(outputs[[0, 3]] @ weight.T + bias, shares)
+    found = _loss(kind="full")(outputs, targets, weight, bias, step=(0, 0), counts=COUNTS)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["sampled", "gbce", "bpr_max", "top1_max"])
+def test_the_loss_of_a_set_is_the_mean_over_its_items_and_no_item_of_it_is_a_negative_but_in_a_softmax(
+    kind: Kind,
+) -> None:
+    outputs, targets, weight, bias = _set_inputs()
+    loss = _loss(kind=kind, n_negatives=40, calibration=0.2, score_penalty=0.4)
+    negatives, counts = loss.draw((3, 1), CPU)
+    each = []
+    for place, target in enumerate(targets.tolist()):
+        of_set = [0, 3, 5] if place < 3 else [6]
+        logits = outputs[place] @ weight.T + bias
+        if kind == "sampled":
+            kept = negatives != target
+            drawn = logits[negatives[kept]] - counts[kept]
+            each.append(torch.cat([logits[[target]], drawn]).logsumexp(0) - logits[target])
+            continue
+        kept = ~torch.isin(negatives, torch.tensor(of_set))
+        row = torch.full((1, 41), -torch.inf)
+        row[0, 0] = logits[target]
+        row[0, 1:][kept] = logits[negatives[kept]]
+        losses = {
+            "gbce": lambda x: generalized_binary_cross_entropy(x, sampling_rate=1.0, calibration=0.2),
+            "bpr_max": lambda x: bpr_max(x, score_penalty=0.4),
+            "top1_max": top1_max,
+        }
+        each.append(losses[kind](row)[0])
+    expected = (torch.stack(each[:3]).mean() + each[3]) / 2
+    found = loss(outputs, targets, weight, bias, step=(3, 1), counts=COUNTS)
+    torch.testing.assert_close(found, expected)
