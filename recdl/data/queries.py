@@ -89,17 +89,28 @@ class Queries:
 
     @classmethod
     def anonymous(
-        cls, histories: Sequence[Sequence[int]], behaviors: Sequence[Sequence[int]] | None = None
+        cls,
+        histories: Sequence[Sequence[int]],
+        behaviors: Sequence[Sequence[int]] | None = None,
+        timestamps: Sequence[Sequence[int]] | None = None,
     ) -> "Queries":
-        """Ask for unknown visitors with the given item histories (oldest first), all events at time 0."""
+        """Ask for unknown visitors with the given item histories (oldest first).
+
+        Args:
+            histories: Item indices.
+            behaviors: Codes of their behaviours; None: all 0.
+            timestamps: Microseconds since 1970-01-01 UTC; None: all 0, which is not known.
+        """
         lengths = np.array([len(history) for history in histories], np.int64)
         ends = np.cumsum(lengths)
         items = np.array([item for history in histories for item in history], np.int32)
-        codes = np.zeros(len(items), np.int8)
+        codes, times = np.zeros(len(items), np.int8), np.zeros(len(items), np.int64)
         if behaviors is not None:
             codes[:] = [code for history in behaviors for code in history]
+        if timestamps is not None:
+            times[:] = [time for history in timestamps for time in history]
         users = np.full(len(lengths), UNKNOWN, np.int32)
-        return cls(users, ends - lengths, ends, items, codes, np.zeros(len(items), np.int64))
+        return cls(users, ends - lengths, ends, items, codes, times)
 
 
 @dataclass(frozen=True, eq=False)

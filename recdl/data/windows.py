@@ -97,6 +97,15 @@ class EventSpace:
         """The item that stands before the first event of a history."""
         return self.n_items + 1
 
+    @property
+    def padding(self) -> tuple[int, int, int]:
+        """Item, behaviour and gap of what is no event."""
+        return self.n_items, self.n_behaviors, 0
+
+    def starts(self, n: int) -> Events:
+        """Return the starts of `n` histories, (n, 1)."""
+        return Events(*(torch.full((n, 1), value) for value in (self.start, self.n_behaviors, 0)))
+
     def read(
         self,
         source: "FlatEvents",
@@ -134,7 +143,7 @@ class EventSpace:
         seen = ragged_positions(np.maximum(queries.starts, queries.ends - lengths), queries.ends)
         check_items(queries.items[seen], self.n_items)
         self._check_behaviors(queries.behaviors[seen])
-        columns = np.arange(lengths.max())
+        columns = np.arange(lengths.max(initial=0))
         # Column c holds event ends - lengths + c; the one before the first event of a history is the start.
         positions = (queries.ends - lengths)[:, None] + columns
         return self.read(queries, positions, queries.starts, columns < lengths[:, None])

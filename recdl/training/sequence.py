@@ -29,9 +29,8 @@ from recdl.training.networks import (
 from recdl.training.sequence_losses import NextItemLoss, SequenceLoss
 from recdl.training.settings import TrainerSettings
 from recdl.training.trainer import fit_network
-from recdl.training.visits import Visit
+from recdl.training.visits import VisitReader, Visits, in_parts, last_outputs
 
-_EVENTS_AT_ONCE = 1 << 14
 _AUTO = SequenceLoss()
 _NEXT_ITEM = SequenceTargets()
 _WHOLE = Augmentation()
@@ -142,18 +141,41 @@ class SequenceRecommender:
         weight, bias = network.output_layer()
         scores = np.empty((len(queries), len(bias)), np.float32)
         lengths = np.minimum(queries.lengths + 1, self.max_length)
-        order = np.argsort(lengths, kind="stable")
-        start = 0
-        while start < len(order):
-            rows = _longest_run(order[start:], lengths)
-            outputs = self._last_outputs(queries[rows], lengths[rows])
+        for rows in in_parts(np.arange(len(queries)), lengths):
+            events = self.space_.latest(queries[rows], lengths[rows]).to(device_of(self.network_))
+            outputs = last_outputs(network, events, lengths[rows])
             scores[rows] = torch.addmm(bias, outputs, weight.T).float().cpu().numpy()
-            start += len(rows)
         return scores
 
-    def visit(self) -> Visit:
-        """Return a visitor without history, to be scored again after each of its events."""
-        return Visit(self.network_, self.space_, max_length=self.max_length)
+    def begin(self, histories: Queries) -> Visits:
+        """Return what is kept of some histories, to be gone on from as events come.
+
+        `score_state(begin(histories))` is `score(histories)`, and going on from there is scoring from scratch what
+        the histories then are, but for the order in which a sum rounds. See `VisitReader` for what an event costs.
+
+        Raises:
+            DataError: As `score` does.
+        """
+        return self._reader().begin(histories)
+
+    def advance(self, state: Visits, events: Queries) -> Visits:
+        """Return the state after more events; the one given stays as it is.
+
+        Args:
+            state: Of n histories.
+            events: n rows, what each does next: nothing, one event or several, oldest first.
+
+        Raises:
+            DataError: As `score` does.
+        """
+        return self._reader().advance(state, events)
+
+    def score_state(self, state: Visits) -> npt.NDArray[np.float32]:
+        """Return (n, n_items) float32 logits, as `score` does for the histories so far."""
+        return self._reader().scores(state)
+
+    def _reader(self) -> VisitReader:
+        return VisitReader(self.network_, self.space_, max_length=self.max_length)
 
     def get_state(self) -> State:
         """Return the network's weights, and `sizes`: items, behaviours, and whether times are moments."""
@@ -183,16 +205,3 @@ class SequenceRecommender:
             return None
         weight, _ = cast(HistoryNetwork, self.network_).output_layer()
         return nn.Linear(weight.shape[1], self.space_.n_behaviors)
-
-    def _last_outputs(self, queries: Queries, lengths: npt.NDArray[np.int64]) -> torch.Tensor:
-        """Return (n_queries, d) outputs after the latest `lengths` inputs, the start token counted as one."""
-        device = device_of(self.network_)
-        outputs = cast(HistoryNetwork, self.network_)(self.space_.latest(queries, lengths).to(device))
-        last = torch.from_numpy(lengths - 1).to(device)
-        return outputs[torch.arange(len(last), device=device), last]
-
-
-def _longest_run(order: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return the first queries of `order`, which rises in length, that fit into one padded batch."""
-    padded = lengths[order] * np.arange(1, len(order) + 1)
-    return order[: max(1, int(np.searchsorted(padded, _EVENTS_AT_ONCE, "right")))]

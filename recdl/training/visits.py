@@ -1,78 +1,208 @@
-"""A history that grows, scored after each event without being read again."""
+"""Histories that grow, scored after each event without being read again from their start."""
 
-from collections import deque
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.nn import functional
 
+from recdl.data.queries import Queries
 from recdl.data.windows import Events, EventSpace, gap_bins
-from recdl.errors import DataError
-from recdl.models.networks.events import RecurrentNetwork
+from recdl.models.networks.events import RecurrentNetwork, RecurrentState
 from recdl.training.modules import HistoryNetwork
 from recdl.training.networks import device_of
 
+_EVENTS_AT_ONCE = 1 << 14
 
-class Visit:
-    """One visitor's history, whose scores after each event equal those of the whole history scored at once.
 
-    A recurrent network keeps its state and reads one event; any other reads the window again, and so does a
-    recurrent one once the history is longer than the window, whose first event is then another each time.
+@dataclass(frozen=True, eq=False)
+class Visits:
+    """What is kept of some histories to go on from. It is never changed: one that is gone on from can be again.
+
+    Attributes:
+        window: The latest inputs of each history, (n, length) and right-padded, the start counted as one.
+        lengths: (n,) int64, how many there are.
+        n_inputs: (n,) int64, inputs so far, also those that the window no longer holds.
+        last_times: (n,) int64, microseconds, of the latest event; 0 before the first.
+        outputs: (n, d), what the network says after the latest input.
+        state: What a recurrent network keeps, worth something only where the window still holds all inputs; None
+            for any other network.
+    """
+
+    window: Events
+    lengths: npt.NDArray[np.int64]
+    n_inputs: npt.NDArray[np.int64]
+    last_times: npt.NDArray[np.int64]
+    outputs: torch.Tensor
+    state: RecurrentState | None
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def take(self, rows: npt.NDArray[np.integer] | slice) -> "Visits":
+        """Return some of the visits."""
+        return Visits(
+            Events(*(column[rows] for column in self.window)),
+            self.lengths[rows],
+            self.n_inputs[rows],
+            self.last_times[rows],
+            self.outputs[rows],
+            None if self.state is None else self.state.take(rows),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence["Visits"]) -> "Visits":
+        """Return the visits of all parts, which one model has begun, in their order: to go on with all at once."""
+        assert parts, "there is nothing to join"
+        width = max(part.window.items.shape[1] for part in parts)
+        windows = zip(*(_wider(part.window, width) for part in parts), strict=True)
+        states = [part.state for part in parts if part.state is not None]
+        return cls(
+            Events(*(torch.cat(columns) for columns in windows)),
+            np.concatenate([part.lengths for part in parts]),
+            np.concatenate([part.n_inputs for part in parts]),
+            np.concatenate([part.last_times for part in parts]),
+            torch.cat([part.outputs for part in parts]),
+            RecurrentState.join(states) if states else None,
+        )
+
+
+class VisitReader:
+    """Begins visits, goes on with them and scores them; the scores are those of the whole history read at once.
+
+    A network that is no recurrent one reads the window again for each new event. A recurrent one reads the event
+    alone, from its state, until the history is longer than the window: from then on the window begins with another
+    event each time, and it is read again. So an event costs a window at most, however long the history.
 
     Args:
         network: A trained `HistoryNetwork`.
         space: What events can be.
-        max_length: Events of a history that the network sees at most.
+        max_length: Inputs of a history that the network sees at most.
     """
 
     def __init__(self, network: nn.Module, space: EventSpace, *, max_length: int) -> None:
-        self._network = network
+        self._network = cast(HistoryNetwork, network)
+        self._recurrent = network if isinstance(network, RecurrentNetwork) else None
         self._space = space
-        self._window: deque[tuple[int, int, int]] = deque(maxlen=max_length)
-        self._n_inputs = 0
-        self._last: int | None = None
-        self._state: Any = None
-        self._output = torch.empty(0)
-        self._read((space.start, space.n_behaviors, 0))
+        self._max_length = max_length
+        self._device = device_of(network)
 
-    def add(self, item: int, *, behavior: int = 0, timestamp: int = 0) -> None:
-        """Take in the next event.
-
-        Args:
-            item: Index of the item.
-            behavior: Code of the behaviour.
-            timestamp: Microseconds since 1970-01-01 UTC; 0 if it is not known.
+    @torch.inference_mode()
+    def begin(self, histories: Queries) -> Visits:
+        """Return visits with the given histories; who asks does not matter.
 
         Raises:
-            DataError: If the catalogue has no such item, or the log no such behaviour.
+            DataError: If a history holds an item outside the catalogue, or a behaviour that the log did not have.
         """
-        if not 0 <= item < self._space.n_items:
-            raise DataError(f"there is no item {item} in a catalogue of {self._space.n_items}")
-        if not 0 <= behavior < self._space.n_behaviors:
-            raise DataError(f"there is no behavior {behavior} in a log of {self._space.n_behaviors}")
-        gap = 0
-        if self._space.timed and self._last is not None:
-            gap = int(gap_bins(np.array([self._last]), np.array([timestamp]))[0])
-        self._last = timestamp
-        self._read((item, behavior, gap))
-
-    @torch.inference_mode()
-    def scores(self) -> npt.NDArray[np.float32]:
-        """Return (n_items,) float32 logits after the events so far."""
-        weight, bias = cast(HistoryNetwork, self._network).output_layer()
-        return np.asarray(torch.addmv(bias, weight, self._output).float().cpu().numpy())
-
-    @torch.inference_mode()
-    def _read(self, event: tuple[int, int, int]) -> None:
-        self._window.append(event)
-        self._n_inputs += 1
-        if self._n_inputs <= (self._window.maxlen or 0) and isinstance(self._network, RecurrentNetwork):
-            outputs, self._state = self._network.read(self._events([event]), self._state)
+        start, state = self._space.starts(1), None
+        if self._recurrent is not None:
+            outputs, state = self._recurrent.read(start.to(self._device))
         else:
-            outputs = cast(HistoryNetwork, self._network)(self._events(list(self._window)))
-        self._output = outputs[0, -1]
+            outputs = self._network(start.to(self._device))
+        one = np.ones(1, np.int64)
+        nobody = Visits(start, one, one, np.zeros(1, np.int64), outputs[:, 0], state)
+        return self.advance(nobody.take(np.zeros(len(histories), np.int64)), histories)
 
-    def _events(self, events: list[tuple[int, int, int]]) -> Events:
-        return Events(*torch.tensor(events).T[:, None]).to(device_of(self._network))
+    @torch.inference_mode()
+    def advance(self, visits: Visits, events: Queries) -> Visits:
+        """Return the visits after more events: row q of `events` is what visit q does next, often nothing.
+
+        Raises:
+            DataError: As `begin` does.
+        """
+        assert len(events) == len(visits), f"{len(events)} rows of events for {len(visits)} visits"
+        new, counts = self._new_inputs(visits, events)
+        window, lengths = self._moved(visits, new, counts)
+        n_inputs = visits.n_inputs + events.lengths
+        some = counts > 0
+        last_times = visits.last_times.copy()
+        last_times[some] = events.timestamps[events.ends[some] - 1]
+        outputs, state = visits.outputs.clone(), visits.state
+        again = some
+        if self._recurrent is not None and state is not None:
+            again = some & (n_inputs > self._max_length)
+            state = state.take(slice(None))
+            for rows in _of_one_length(np.flatnonzero(some & ~again), counts):
+                part = Events(*(column[rows, : counts[rows[0]]] for column in new))
+                said, after = self._recurrent.read(part.to(self._device), state.take(rows))
+                outputs[rows] = said[:, -1]
+                state.put(rows, after)
+        for rows in in_parts(np.flatnonzero(again), lengths):
+            part = Events(*(column[rows, : lengths[rows].max()] for column in window))
+            outputs[rows] = last_outputs(self._network, part.to(self._device), lengths[rows])
+        return Visits(window, lengths, n_inputs, last_times, outputs, state)
+
+    @torch.inference_mode()
+    def scores(self, visits: Visits) -> npt.NDArray[np.float32]:
+        """Return (n, n_items) float32 logits after the events so far."""
+        weight, bias = self._network.output_layer()
+        return np.asarray(torch.addmm(bias, visits.outputs, weight.T).float().cpu().numpy())
+
+    def _new_inputs(self, visits: Visits, events: Queries) -> tuple[Events, npt.NDArray[np.int64]]:
+        """Return the latest of the new events that a window can hold, right-padded, and (n,) how many."""
+        counts = np.minimum(events.lengths, self._max_length)
+        new = self._space.latest(events, counts)
+        # A visit's first new event follows the last that it had before.
+        rows = np.flatnonzero((counts > 0) & (counts == events.lengths) & (visits.n_inputs > 1))
+        if self._space.timed and len(rows):
+            gaps = gap_bins(visits.last_times[rows], events.timestamps[events.starts[rows]])
+            new.gaps[rows, 0] = torch.from_numpy(gaps)
+        return new, counts
+
+    def _moved(
+        self, visits: Visits, new: Events, counts: npt.NDArray[np.int64]
+    ) -> tuple[Events, npt.NDArray[np.int64]]:
+        """Return the windows and their lengths after `counts` (n,) new inputs."""
+        total = visits.lengths + counts
+        lengths = np.minimum(total, self._max_length)
+        columns = np.arange(lengths.max(initial=0))
+        place = (total - lengths)[:, None] + columns  # in the old window and then the new inputs, without padding
+        shift = visits.window.items.shape[1] - visits.lengths[:, None]
+        padding = torch.from_numpy(columns >= lengths[:, None])
+        index = torch.from_numpy(np.where(place < visits.lengths[:, None], place, place + shift))
+        both = zip(visits.window, new, self._space.padding, strict=True)
+        moved = (
+            torch.cat(parts, 1).gather(1, index.masked_fill(padding, 0)).masked_fill(padding, nothing)
+            for *parts, nothing in both
+        )
+        return Events(*moved), lengths
+
+
+def last_outputs(network: HistoryNetwork, events: Events, lengths: npt.NDArray[np.int64]) -> torch.Tensor:
+    """Return the (n, d) outputs after the last of `lengths` (n,) inputs."""
+    outputs = network(events)
+    last = torch.from_numpy(lengths - 1).to(outputs.device)
+    return outputs[torch.arange(len(last), device=outputs.device), last]
+
+
+def in_parts(rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield `rows` by rising length, as many at once as fit into one padded batch.
+
+    Args:
+        rows: (m,) int64.
+        lengths: (n,) int64, of which `rows` are some.
+    """
+    rows = rows[np.argsort(lengths[rows], kind="stable")]
+    while len(rows):
+        padded = lengths[rows] * np.arange(1, len(rows) + 1)
+        n = max(1, int(np.searchsorted(padded, _EVENTS_AT_ONCE, "right")))
+        yield rows[:n]
+        rows = rows[n:]
+
+
+def _of_one_length(rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield `rows` in parts of one length each: a state is worth something only where nothing was padded."""
+    rows = rows[np.argsort(lengths[rows], kind="stable")]
+    for part in np.split(rows, np.flatnonzero(np.diff(lengths[rows])) + 1):
+        if len(part):
+            step = max(1, _EVENTS_AT_ONCE // int(lengths[part[0]]))
+            yield from np.split(part, range(step, len(part), step))
+
+
+def _wider(window: Events, width: int) -> Events:
+    more = width - window.items.shape[1]  # what stands there is never read: lengths say what is
+    return Events(*(functional.pad(column, (0, more)) for column in window))

@@ -144,3 +144,10 @@ def test_only_unknown_targets_may_be_repeated() -> None:
     for wrong in ([-1, 2, 2], [2, -1, -1], [-2, -1, 2]):
         with pytest.raises(AssertionError, match=r"distinct and rising|below -1"):
             QuerySet(queries, offsets, np.array(wrong, np.int32))
+
+
+def test_anonymous_histories_may_have_behaviors_and_times() -> None:
+    queries = Queries.anonymous([[3], [], [1, 2]], [[1], [], [0, 1]], [[7], [], [8, 9]])
+    assert queries.behaviors.tolist() == [1, 0, 1]
+    assert queries.timestamps.tolist() == [7, 8, 9]
+    assert not Queries.anonymous([[3]]).timestamps.any()

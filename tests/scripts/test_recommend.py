@@ -4,12 +4,15 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from recdl.commands.recommend import recommend
-from recdl.config import compose
+from recdl.config import build_model, compose
+from recdl.data.queries import Queries
 from recdl.errors import ConfigError, DataError
+from recdl.serving.bundle import read_bundle
 from recdl.serving.manifest import sealed
 from tests.scripts.command_line import fail_here, succeed
 
@@ -119,3 +122,15 @@ def test_a_bundle_that_was_sealed_again_executes_nothing(
     monkeypatch.chdir(shop)
     message = fail_here(monkeypatch, capsys, "recommend", f"bundle={tmp_path / 'bundle'}", "users=[a]")
     assert message.startswith("model._target_: 'os.system' is not allowed here")
+
+
+def test_a_visitor_is_followed_from_a_bundle_event_by_event(bundle: Path) -> None:
+    opened = read_bundle(bundle)
+    model = build_model(opened.model, extras={"seed": opened.seed}).set_state(opened.state)
+    items = opened.items.indices(list(opened.items.ids(np.arange(4))))
+    state = model.begin(Queries.anonymous([[]]))
+    for n, item in enumerate(items):
+        state = model.advance(state, Queries.anonymous([[item]], timestamps=[[1_700_000_000_000_000 + n]]))
+    times = [1_700_000_000_000_000 + n for n in range(4)]
+    whole = Queries.anonymous([items.tolist()], timestamps=[times])
+    np.testing.assert_allclose(model.score_state(state), model.score(whole), rtol=1e-6, atol=1e-6)

@@ -1,7 +1,8 @@
 """What networks that read histories share: how an event becomes a vector, and how a state becomes logits."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -66,12 +67,12 @@ class EventEmbedding(nn.Module):
         self.positions = _table(inputs.positions, size) if inputs.positions else None
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, events: Events, first: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, events: Events, n_read: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (batch, length, size) sums, and the embeddings of the items alone.
 
         Args:
             events: What is known of each event.
-            first: Place of the first column in the window.
+            n_read: (batch,) int64, events of the window that stand before the first column; None: none.
         """
         items = self.items(events.items)
         total = items
@@ -80,7 +81,8 @@ class EventEmbedding(nn.Module):
         if self.gaps is not None:
             total = total + self.gaps(events.gaps)
         if self.positions is not None:
-            places = torch.arange(first, first + items.shape[1], device=items.device)
+            places = torch.arange(items.shape[1], device=items.device)
+            places = places if n_read is None else places + n_read[:, None]
             total = total + self.positions(places.clamp(max=self.positions.num_embeddings - 1))
         return self.dropout(total), items
 
@@ -125,11 +127,48 @@ class OutputHead(nn.Module):
         return items.weight[: self.n_items] if self.weight is None else self.weight, self.bias
 
 
+class RecurrentState(NamedTuple):
+    """What a recurrent network keeps of the events read.
+
+    Attributes:
+        cells: Each (n_layers, batch, hidden_size).
+        n_read: (batch,) int64, events read.
+    """
+
+    cells: tuple[torch.Tensor, ...]
+    n_read: torch.Tensor
+
+    def take(self, rows: Any) -> "RecurrentState":
+        """Return a copy of the state of some rows of the batch: indices, or a slice."""
+        return RecurrentState(tuple(cell[:, rows].clone() for cell in self.cells), self.n_read[rows].clone())
+
+    def put(self, rows: Any, other: "RecurrentState") -> None:
+        """Take over the state of some rows."""
+        for cell, new in zip(self.cells, other.cells, strict=True):
+            cell[:, rows] = new
+        self.n_read[rows] = other.n_read
+
+    @classmethod
+    def join(cls, states: Sequence["RecurrentState"]) -> "RecurrentState":
+        """Return one state for the rows of all."""
+        cells = zip(*(state.cells for state in states), strict=True)
+        return cls(tuple(torch.cat(parts, 1) for parts in cells), torch.cat([state.n_read for state in states]))
+
+    def after(self, cells: tuple[torch.Tensor, ...], length: int) -> "RecurrentState":
+        """Return the state after `length` events more."""
+        return RecurrentState(cells, self.n_read + length)
+
+    @classmethod
+    def none(cls, events: Events) -> "RecurrentState":
+        """Return what is kept before the first of `events`: nothing, and no cells."""
+        return cls((), torch.zeros(len(events.items), dtype=torch.int64, device=events.items.device))
+
+
 @runtime_checkable
 class RecurrentNetwork(Protocol):
     """A network whose state after an event is all that it keeps of the events up to it."""
 
-    def read(self, events: Events, state: Any = None) -> tuple[torch.Tensor, Any]:
+    def read(self, events: Events, state: RecurrentState | None = None) -> tuple[torch.Tensor, RecurrentState]:
         """Return (batch, length, d) outputs and the state after the last column.
 
         Args:

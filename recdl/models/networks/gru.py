@@ -1,27 +1,20 @@
 """A recurrent network of GRU cells that predicts the next item of a history."""
 
-from typing import NamedTuple
-
 import torch
 from torch import nn
 
 from recdl.data.windows import Events
-from recdl.models.networks.events import EventEmbedding, EventInputs, OutputHead, OutputSettings, check_sizes
+from recdl.models.networks.events import (
+    EventEmbedding,
+    EventInputs,
+    OutputHead,
+    OutputSettings,
+    RecurrentState,
+    check_sizes,
+)
 
 _ALL_INPUTS = EventInputs()
 _PLAIN_OUTPUT = OutputSettings()
-
-
-class GRUState(NamedTuple):
-    """What is kept of the events read.
-
-    Attributes:
-        cells: What `nn.GRU` keeps.
-        n_read: Events read.
-    """
-
-    cells: torch.Tensor
-    n_read: int
 
 
 class GRU(nn.Module):
@@ -70,12 +63,12 @@ class GRU(nn.Module):
         """Return (batch, length, embedding_size) outputs; each depends on its own and earlier positions only."""
         return self.read(events)[0]
 
-    def read(self, events: Events, state: GRUState | None = None) -> tuple[torch.Tensor, GRUState]:
+    def read(self, events: Events, state: RecurrentState | None = None) -> tuple[torch.Tensor, RecurrentState]:
         """Return the outputs, and the state after the last column, to go on from with the next."""
-        n_read = 0 if state is None else state.n_read
-        vectors, items = self.embedding(events, n_read)
-        said, cells = self.cell(vectors, None if state is None else state.cells)
-        return self.head(self.norm(said), items), GRUState(cells, n_read + items.shape[1])
+        before = RecurrentState.none(events) if state is None else state
+        vectors, items = self.embedding(events, None if state is None else state.n_read)
+        said, cells = self.cell(vectors, None if state is None else state.cells[0])
+        return self.head(self.norm(said), items), before.after((cells,), items.shape[1])
 
     def output_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the (n_items, embedding_size) weights and (n_items,) bias that turn an output into logits."""

@@ -9,7 +9,7 @@ import torch
 from recdl.data.windows import N_GAPS, Events
 from recdl.errors import ConfigError
 from recdl.models.networks.cnn import CNN
-from recdl.models.networks.events import EventInputs, OutputSettings, RecurrentNetwork
+from recdl.models.networks.events import EventInputs, OutputSettings, RecurrentNetwork, RecurrentState
 from recdl.models.networks.gru import GRU
 from recdl.models.networks.lstm import LSTM
 from recdl.models.networks.sasrec import SASRec
@@ -92,6 +92,19 @@ def test_one_event_at_a_time_from_the_state_gives_the_same(name: str, n_layers: 
         output, state = network.read(Events(*(column[:, place : place + 1] for column in events)), state)
         steps.append(output)
     torch.testing.assert_close(network(events), torch.cat(steps, 1))
+
+
+@recurrent
+def test_rows_that_have_read_more_or_less_go_on_together(name: str) -> None:
+    network = _network(name, n_layers=2)
+    events = _events([[1, 5, 2, 7], [3, 3, 8, 0]])
+    first = network.read(Events(*(column[:1, :3] for column in events)))[1]
+    second = network.read(Events(*(column[1:, :1] for column in events)))[1]
+    both = Events(*(torch.stack([column[0, 3:], column[1, 1:2]]) for column in events))
+    output, state = network.read(both, RecurrentState.join([first, second]))
+    expected = network(events)
+    torch.testing.assert_close(output[:, 0], torch.stack([expected[0, 3], expected[1, 1]]))
+    assert state.n_read.tolist() == [4, 2]
 
 
 def test_others_keep_no_state() -> None:
