@@ -248,9 +248,11 @@ def _behaviors(table: Any, names: Sequence[str], path: Path) -> npt.NDArray[np.i
     codes, found = _ids(table[BEHAVIOR], BEHAVIOR, path)
     unknown = sorted(set(found) - set(names))
     if unknown:
+        row = int(np.isin(codes, np.flatnonzero(~np.isin(found, names))).argmax())
         raise DataError(
-            f"{path}: the model knows no behavior {', '.join(map(repr, unknown[:10]))}; it knows "
-            f"{', '.join(names)}. Rename those of the file, or remove their rows"
+            f"{path}, row {row + 1} {_ROW}: column {BEHAVIOR!r} holds {found[codes[row]]!r}. The model knows no "
+            f"behavior {', '.join(map(repr, unknown[:10]))}; it knows {', '.join(names)}, by the names that "
+            "data.behaviors gave them. Rename those of the file, or remove their rows"
         )
     return np.array([list(names).index(name) for name in found], np.int8)[codes]
 

@@ -253,6 +253,11 @@ def test_behaviors_that_the_model_does_not_know_are_named(csv: Path) -> None:
         read(csv, "user_id,item_id,behavior\nv,a,buy\nv,b,view\nv,b,cart\n")
 
 
+def test_a_behavior_that_the_model_does_not_know_is_named_with_its_row(csv: Path) -> None:
+    with pytest.raises(DataError, match=r"histories\.csv, row 3 .*: column 'behavior' holds 'cart'\."):
+        read(csv, "user_id,item_id,behavior\nv,a,view\nv,b,purchase\nv,b,cart\nv,a,buy\nv,a,cart\n")
+
+
 def test_a_visitor_is_unknown_even_under_the_id_of_a_known_user(csv: Path) -> None:
     found = read(csv, "user_id,item_id\n007,a\nv,b\n")
     assert found.queries.users.tolist() == [UNKNOWN, UNKNOWN]

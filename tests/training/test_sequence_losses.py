@@ -1,13 +1,22 @@
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
 import pytest
 import torch
 
+from recdl.data.queries import Queries
 from recdl.errors import ConfigError
+from recdl.models.networks.cnn import CNN
+from recdl.models.networks.gru import GRU
+from recdl.models.networks.lstm import LSTM
+from recdl.models.networks.sasrec import SASRec
 from recdl.training.chunked import above_mean, full_softmax, sampled_softmax, shared_negatives
 from recdl.training.losses import bpr_max, generalized_binary_cross_entropy, top1_max
+from recdl.training.sequence import SequenceRecommender
 from recdl.training.sequence_losses import NextItemLoss, SequenceLoss
+from recdl.training.settings import TrainerSettings
+from tests.logs import log_of_items
 
 POPULARITY = np.array([4, 0, 1, 9, 0, 16, 25])
 CPU = torch.device("cpu")
@@ -140,3 +149,20 @@ def test_the_loss_of_a_set_is_the_mean_over_its_items_and_no_item_of_it_is_a_neg
     expected = (torch.stack(each[:3]).mean() + each[3]) / 2
     found = loss(outputs, targets, weight, bias, step=(3, 1), counts=COUNTS)
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("network", [LSTM, GRU, CNN, SASRec])
+@pytest.mark.parametrize(
+    "settings",
+    [{"kind": kind} for kind in KINDS] + [{"kind": kind, "label_smoothing": 0.1} for kind in ("full", "sampled")],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+def test_every_network_learns_by_every_loss(network: Any, settings: dict[str, Any]) -> None:
+    """Walks of one step forward: what comes next is soon ranked first."""
+    log = log_of_items([[(user + step) % 5 for step in range(6)] for user in range(40)], n_items=5)
+    make = partial(network, embedding_size=16, embedding_dropout=0.0, hidden_dropout=0.0)
+    trainer = TrainerSettings(accelerator="cpu", max_epochs=20, progress_bar=False)
+    loss = SequenceLoss(n_negatives=16, **settings)
+    model = SequenceRecommender(make, loss=loss, learning_rate=0.01, batch_size=8, trainer=trainer).fit(log)
+    scores = model.score(Queries.anonymous([[item] for item in range(5)]))
+    assert scores.argmax(1).tolist() == [1, 2, 3, 4, 0]
