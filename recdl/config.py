@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -246,7 +246,7 @@ def check(node: Mapping[str, Any], *, group: str) -> None:
     Raises:
         ConfigError: If the target is not allowed, a key unknown or missing, or a value of the wrong type.
     """
-    _plan(node, group=group, key=group)
+    _plan(node, group=group, key=group, whole=True)
 
 
 def build(node: Mapping[str, Any], *, group: str, extras: Mapping[str, Any] | None = None) -> Any:
@@ -260,7 +260,7 @@ def build(node: Mapping[str, Any], *, group: str, extras: Mapping[str, Any] | No
     Raises:
         ConfigError: As `check` does, and if the target refuses a value.
     """
-    plan = _plan(node, group=group, key=group)
+    plan = _plan(node, group=group, key=group, whole=True)
     asked = parameters(plan.target)
     return plan.construct({name: value for name, value in (extras or {}).items() if name in asked})
 
@@ -277,44 +277,64 @@ class _Plan:
     target: type
     arguments: dict[str, Any]
     nested: "dict[str, _Plan]"
+    members: "dict[str, dict[str, _Plan]]"
     partial: bool
     key: str
 
     def construct(self, extras: Mapping[str, Any]) -> Any:
-        arguments = (
-            self.arguments | {name: plan.construct({}) for name, plan in self.nested.items()} | dict(extras)
-        )
-        make: Callable[..., Any] = functools.partial(self.target, **arguments)
+        make = self.factory(extras)
         try:
             return make if self.partial else make()
         except (RecdlError, ValueError, AssertionError) as error:
             raise ConfigError(naming(self.key, error)) from error
 
+    def factory(self, extras: Mapping[str, Any]) -> Callable[..., Any]:
+        parts = {name: plan.construct({}) for name, plan in self.nested.items()}
+        members = {
+            name: {one: plan.factory({}) for one, plan in plans.items()} for name, plans in self.members.items()
+        }
+        return functools.partial(self.target, **(self.arguments | parts | members | dict(extras)))
 
-def _plan(node: Mapping[str, Any], *, group: str, key: str) -> _Plan:
+
+def _plan(node: Mapping[str, Any], *, group: str, key: str, whole: bool) -> _Plan:
+    """Check a node.
+
+    Args:
+        node: `_target_` and the target's parameters.
+        group: Of the node.
+        key: Where it stands.
+        whole: Whether it is what its group is about (a model), and no part of one (a network).
+    """
     if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
         raise ConfigError(f"{key}: expected a mapping with the name of a class as `_target_`, got {node!r}")
-    root = key == group
     given = {str(name): value for name, value in node.items() if name not in ("_target_", "_partial_")}
     for name in given:
         if name.startswith("_"):
             raise ConfigError(f"{key}.{name}: is not allowed in a configuration of recdl")
     partial = node.get("_partial_", False)
-    if (partial and (root or group != "model")) or not isinstance(partial, bool):
+    if (partial and (whole or group != "model")) or not isinstance(partial, bool):
         raise ConfigError(f"{key}._partial_: is true or false, and only allowed for a part of a model")
-    target = _target(node["_target_"], group=group, key=key, root=root)
+    target = _target(node["_target_"], group=group, key=key, whole=whole)
     known = parameters(target)
-    extras = _EXTRAS.get(group, ()) if root else ()
+    extras = _EXTRAS.get(group, ()) if whole else ()
     for name in given:
         if name in extras:
             raise ConfigError(f"{key}.{name}: is set by the run, not by the {group}'s own settings")
         if name not in known:
             raise ConfigError(no_such_setting(f"{key}.{name}", set(known) - set(extras)))
     parts = {name: value for name, value in given.items() if isinstance(value, Mapping) and "_target_" in value}
-    nested = {name: _plan(value, group=group, key=f"{key}.{name}") for name, value in parts.items()}
+    nested = {name: _plan(value, group=group, key=f"{key}.{name}", whole=False) for name, value in parts.items()}
     for name, plan in nested.items():
         _check_part(plan, annotations(target).get(name, Any))
-    plain = {name: value for name, value in given.items() if name not in nested}
+    members = {
+        name: {
+            str(one): _plan(member, group=group, key=f"{key}.{name}.{one}", whole=True)
+            for one, member in value.items()
+        }
+        for name, value in given.items()
+        if isinstance(value, Mapping) and _holds_models(annotations(target).get(name))
+    }
+    plain = {name: value for name, value in given.items() if name not in nested and name not in members}
     for name, value in plain.items():
         _refuse_targets(value, key=f"{key}.{name}")
     required = [
@@ -322,13 +342,24 @@ def _plan(node: Mapping[str, Any], *, group: str, key: str) -> _Plan:
         for name, parameter in known.items()
         if parameter.default is inspect.Parameter.empty
         and name not in nested
+        and name not in members
         and name not in extras
         and not partial
     ]
-    return _Plan(target, typed_arguments(target, plain, required=required, key=key), nested, partial, key)
+    arguments = typed_arguments(target, plain, required=required, key=key)
+    return _Plan(target, arguments, nested, members, partial, key)
 
 
-def _target(path: str, *, group: str, key: str, root: bool) -> type:
+def _holds_models(annotation: Any) -> bool:
+    """Return whether a parameter is a mapping to models, each of which its owner makes."""
+    if get_origin(annotation) is not Mapping:
+        return False
+    from recdl.models.protocol import ModelFactory
+
+    return get_args(annotation)[1] is ModelFactory
+
+
+def _target(path: str, *, group: str, key: str, whole: bool) -> type:
     """Return the class at `path`, if the group may hold it; only modules of the group's own are ever imported."""
     module_name, _, name = path.rpartition(".")
     allowed = _MODULES[group]
@@ -348,7 +379,7 @@ def _target(path: str, *, group: str, key: str, root: bool) -> type:
     found = getattr(module, name, None)
     if not inspect.isclass(found) or found.__module__ != module_name:
         raise refusal
-    if root and not all(callable(getattr(found, method, None)) for method in _METHODS.get(group, ())):
+    if whole and not all(callable(getattr(found, method, None)) for method in _METHODS.get(group, ())):
         raise ConfigError(f"{key}._target_: {path!r} is no {group}: it lacks {', '.join(_METHODS[group])}")
     return found
 

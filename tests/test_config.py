@@ -47,7 +47,7 @@ def test_every_yaml_file_lists_every_parameter_of_its_target(choice: str) -> Non
     module, _, target = node["_target_"].rpartition(".")
     extras = {"trainer", "seed"} if group == "model" else {"folder", "tracking"} if group == "trainer" else set()
     exec(f"from {module} import {target}", scope := dict[str, Any]())
-    assert set(parameters(scope[target])) - extras == set(node) - {"_target_"}
+    assert set(parameters(scope[target])) - extras == set(node) - {"_target_", "defaults"}
 
 
 @pytest.mark.parametrize("name", yaml_files("experiment"))
@@ -233,3 +233,53 @@ def test_a_partial_network_waits_for_its_sizes() -> None:
     network = build_model(NEUMF).network
     assert isinstance(network, functools.partial)
     assert network.keywords == {"mlp_sizes": [8, 4]}
+
+
+ENSEMBLE = "recdl.training.ensemble.Ensemble"
+KNN = {"_target_": "recdl.models.neighbors.ItemKNN", "k": 7}
+
+
+def test_members_of_an_ensemble_are_made_by_it_with_their_settings_and_what_the_run_decides() -> None:
+    ensemble = build_model({"_target_": ENSEMBLE, "members": {"a": KNN, "b": NEUMF}}, extras={"seed": 3})
+    assert ensemble.members_["a"].k == 7
+    assert ensemble.members_["b"].seed == 3
+
+
+def test_members_are_chosen_replaced_and_added_on_the_command_line() -> None:
+    overrides = ["model=ensemble", "model@model.members.ease=popularity", "+model@model.members.third=als"]
+    members = compose("train", overrides)["model"]["members"]
+    assert {name: node["_target_"].split(".")[-1] for name, node in members.items()} == {
+        "lstm": "SequenceRecommender",
+        "ease": "Popularity",
+        "third": "ALS",
+    }
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"a": {"_target_": "os.system"}}, r"^model\.members\.a\._target_: 'os\.system' is not allowed here"),
+        ({"a": {**KNN, "kk": 1}}, r"^model\.members\.a\.kk: there is no such setting; did you mean"),
+        ({"a": {**KNN, "k": "x"}}, r"^model\.members\.a\.k: expected a whole number, got \"x\"$"),
+        ({"a": {**NEUMF, "seed": 1}}, r"^model\.members\.a\.seed: is set by the run"),
+        ({"a": {**KNN, "_partial_": True}}, r"^model\.members\.a\._partial_: "),
+        ({"a": NETWORK}, r"^model\.members\.a\._partial_: "),
+        ({"a": {"_target_": SPLIT}}, r"^model\.members\.a\._target_: .* is not allowed here"),
+        ({"a": 3}, r"^model\.members\.a: expected a mapping with the name of a class"),
+        (
+            {"a": {"_target_": "recdl.models.networks.neumf.NeuMF"}},
+            r"^model\.members\.a\._target_: .* is no model",
+        ),
+        ({}, r"^model\.members is empty; name some models"),
+    ],
+)
+def test_a_member_that_cannot_be_is_refused_by_its_key(members: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build({"_target_": ENSEMBLE, "members": members}, group="model")
+
+
+def test_models_are_made_nowhere_but_where_members_are_asked_for() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^model\.behavior_weights\.view\._target_: nothing is constructed here"
+    ):
+        check({**NEUMF, "behavior_weights": {"view": KNN}}, group="model")

@@ -19,7 +19,7 @@ from recdl.evaluation.comparison import validation_metric
 from recdl.evaluation.protocol import EvaluationProtocol
 from recdl.evaluation.records import Ingredient, RunIdentity, RunRecord, RunWriter, check_run_folder
 from recdl.metrics.ranking import METRIC_VERSION
-from recdl.models.protocol import RankingTask, Recommender
+from recdl.models.protocol import RankingTask, Recommender, Refittable
 from recdl.signatures import checked_settings
 
 
@@ -66,15 +66,16 @@ def record_run(config: Mapping[str, Any]) -> RunRecord:
     model = plan.model.fit(split.train, task)
     fit_seconds = time.perf_counter() - started
     curve = getattr(model, "learning_curve_", [])  # baselines learn in one go and have none
+    learned = getattr(model, "figures_", {})  # what it has to tell of itself
     record = partial(
         record_evaluations, writer, protocol=plan.protocol, seed=settings.seed, progress=settings.progress
     )
-    figures = record(model, [Asked("validation", split.validation, split.train)])
+    figures = learned | record(model, [Asked("validation", split.validation, split.train)])
     learned_from = split.train
     if split.known is not None and settings.refit:
         learned_from = split.known()
         started = time.perf_counter()
-        model, epochs = _refitted(settings, learned_from, curve, folder)
+        model, epochs = _refitted(settings, model, learned_from, curve, folder)
         figures |= {"time/refit_seconds": time.perf_counter() - started} | epochs
     figures |= record(model, [Asked("test", split.test, learned_from)])
     writer.write_state(model.get_state())
@@ -82,13 +83,19 @@ def record_run(config: Mapping[str, Any]) -> RunRecord:
 
 
 def _refitted(
-    settings: TrainSettings, known: Interactions, curve: Sequence[Mapping[str, float]], folder: Path
+    settings: TrainSettings,
+    fitted: Recommender,
+    known: Interactions,
+    curve: Sequence[Mapping[str, float]],
+    folder: Path,
 ) -> tuple[Recommender, dict[str, float]]:
     """Fit a model like the first on all that is known before test, for as many epochs as validation found best.
 
     Returns:
         The model, and how many epochs it was trained for, by metric name; empty for one that learns in one go.
     """
+    if isinstance(fitted, Refittable):
+        return fitted.refit(known), {}
     if not curve:
         return _model(settings, folder).fit(known), {}
     monitor = f"validation/{settings.trainer['monitor']}"

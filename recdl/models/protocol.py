@@ -1,7 +1,7 @@
 """What every model is to the rest of recdl: something that fits a log and scores queries."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -30,6 +30,14 @@ class RankingTask:
     query_set: QuerySet
     candidates: npt.NDArray[np.bool_]
     exclude_history: bool
+
+    def at_most(self, n_queries: int | None) -> "RankingTask":
+        """Return the task for `n_queries` of its queries, or all: a draw that no model or seed changes."""
+        n = len(self.query_set)
+        if n_queries is None or n <= n_queries:
+            return self
+        rows = np.sort(np.random.default_rng(0).choice(n, n_queries, replace=False))
+        return replace(self, query_set=self.query_set.take(rows))
 
 
 @runtime_checkable
@@ -74,4 +82,21 @@ class Factored(Protocol):
         Products are summed in float64 if the second is sparse and in float32 if it is dense, as
         `recdl.models.nearest.product` does.
         """
+        ...
+
+
+class ModelFactory(Protocol):
+    """Makes a model from what the run decides, so far as its signature asks for it (a trainer, a seed)."""
+
+    def __call__(self, **extras: Any) -> Recommender:
+        """Return a fresh model."""
+        ...
+
+
+@runtime_checkable
+class Refittable(Protocol):
+    """A recommender that knows by itself what of its fit with validation a fit without it has to keep."""
+
+    def refit(self, train: Interactions) -> Recommender:
+        """Return a fresh model that learned from `train` as validation had decided."""
         ...

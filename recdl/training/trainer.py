@@ -7,11 +7,9 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
@@ -110,7 +108,7 @@ class _LearningCurve(pl.Callback):
         self, recommender: Recommender, task: RankingTask | None, *, cutoff: int, n_queries: int | None
     ) -> None:
         self._recommender = recommender
-        self._task = None if task is None else _at_most(task, n_queries)
+        self._task = None if task is None else task.at_most(n_queries)
         self._cutoff = cutoff
         self.entries: list[dict[str, float]] = []
         self._started = 0.0
@@ -134,15 +132,6 @@ class _LearningCurve(pl.Callback):
             if name not in ("epoch", "seconds"):
                 pl_module.log(name if "/" in name else f"train/epoch_{name}", value, prog_bar="ndcg" in name)
         self.entries.append(entry)
-
-
-def _at_most(task: RankingTask, n_queries: int | None) -> RankingTask:
-    """Draw queries once, the same for every model and seed, so that what is compared is not the draw."""
-    n = len(task.query_set)
-    if n_queries is None or n <= n_queries:
-        return task
-    rows = np.sort(np.random.default_rng(0).choice(n, n_queries, replace=False))
-    return replace(task, query_set=task.query_set.take(rows))
 
 
 class _EpochLines(pl.Callback):
