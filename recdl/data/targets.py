@@ -24,17 +24,26 @@ class SequenceTargets:
             ahead it is; else only where it is the very next.
         baskets: Whether events that share a time are one basket: after the last event of each, all items of the
             next are asked for at once. With `behaviors`, baskets are those of their events.
+        weights: Of targets in the loss, by their behaviour; those not named weigh 1. None: all alike.
         behavior_weight: Weight of a second loss, that of telling the behaviour of the very next event; 0: none.
     """
 
     behaviors: tuple[str, ...] | None = None
     every_position: bool = True
     baskets: bool = False
+    weights: dict[str, float] | None = None
     behavior_weight: float = 0.0
 
     def __post_init__(self) -> None:
         if self.behaviors is not None and not self.behaviors:
             raise ConfigError("targets.behaviors is empty; name some, as [purchase], or set it to null")
+        for name, weight in (self.weights or {}).items():
+            if not 0 < weight < np.inf:
+                raise ConfigError(f"targets.weights.{name} must be above 0, and finite, not {weight}")
+        if self.weights is not None and self.baskets:
+            raise ConfigError(
+                "targets.weights are of events, but a basket has several; set weights to null, or baskets to false"
+            )
         if not 0 <= self.behavior_weight < np.inf:
             raise ConfigError(f"targets.behavior_weight must be 0 or more, and finite, not {self.behavior_weight}")
 
@@ -71,8 +80,11 @@ class TargetFinder:
         self._log = log
         self._settings = settings
         self._places: npt.NDArray[np.int64] | None = None
+        self._weights = np.ones(len(log.behavior_names), np.float32)
+        for name, weight in (settings.weights or {}).items():
+            self._weights[_code(name, log.behavior_names, "weights")] = weight
         if settings.behaviors is not None:
-            codes = [_code(name, log.behavior_names) for name in settings.behaviors]
+            codes = [_code(name, log.behavior_names, "behaviors") for name in settings.behaviors]
             self._wanted = np.isin(np.arange(len(log.behavior_names)), codes)
             self._places = np.flatnonzero(self._wanted[log.behaviors])
             if not len(self._places):
@@ -120,6 +132,10 @@ class TargetFinder:
             found = np.where(begins, found, -1)
         return found
 
+    def weights(self, found: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Return the (n,) float32 weights of the events at `found`."""
+        return self._weights[self._log.behaviors[found]]
+
     def baskets(self, found: npt.NDArray[np.int64], user_ends: npt.NDArray[np.int64]) -> Baskets:
         """Return the items of the baskets that begin at the events `found` (n,), of users up to `user_ends`."""
         ends = _ends_of_times(self._log.timestamps, found, user_ends)
@@ -145,7 +161,7 @@ def _ends_of_times(
     return low
 
 
-def _code(name: str, names: tuple[str, ...]) -> int:
+def _code(name: str, names: tuple[str, ...], setting: str) -> int:
     if name not in names:
-        raise ConfigError(f"model.targets.behaviors: the log has no behavior {name!r}; it has {', '.join(names)}")
+        raise ConfigError(f"model.targets.{setting}: the log has no behavior {name!r}; it has {', '.join(names)}")
     return names.index(name)

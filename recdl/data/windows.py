@@ -51,6 +51,7 @@ class SequenceBatch(NamedTuple):
         gaps: (batch, length) int64, the bin of the time since the event before; 0 at padding and start.
         targets: (batch, length) int64; the item that is asked for, 0 where none is and where sets are.
         mask: (batch, length) bool; whether anything is asked for, never at padding.
+        weights: (n,) float32, of what is asked for at the places of `mask`; None: all weigh alike.
         basket_items: (m,) int64, the items that are asked for at the places of `mask`, one place after the other;
             None: `targets` says them.
         basket_counts: (n,) int64, how many at each, at least 1.
@@ -63,6 +64,7 @@ class SequenceBatch(NamedTuple):
     gaps: torch.Tensor
     targets: torch.Tensor
     mask: torch.Tensor
+    weights: torch.Tensor | None = None
     basket_items: torch.Tensor | None = None
     basket_counts: torch.Tensor | None = None
     next_behaviors: torch.Tensor | None = None
@@ -300,6 +302,8 @@ class SequenceBatches:
             )
         else:
             targets[mask] = self._log.items[found[asked]]
+        if self._targets.weights is not None:
+            batch = batch._replace(weights=torch.from_numpy(self._finder.weights(found[asked])))
         if self._targets.behavior_weight:
             behaviors = np.full(within.shape, NO_BEHAVIOR, np.int64)
             behaviors[within] = self._log.behaviors[after]

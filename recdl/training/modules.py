@@ -1,6 +1,7 @@
 """Lightning modules, one for each shape of batch."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol, cast
 
 import pytorch_lightning as pl
@@ -341,10 +342,9 @@ class SequenceModule(FitModule):
         if batch.basket_items is not None and batch.basket_counts is not None:
             outputs, targets = outputs.repeat_interleave(batch.basket_counts, 0), batch.basket_items
         if len(targets):
-            step = (self.current_epoch, batch_idx)
-            losses.append(
-                self.loss(outputs, targets, *network.output_layer(), step=step, counts=batch.basket_counts)
-            )
+            loss = partial(self.loss, step=(self.current_epoch, batch_idx))
+            layer = network.output_layer()
+            losses.append(loss(outputs, targets, *layer, weights=batch.weights, counts=batch.basket_counts))
         if losses:  # a batch of windows may hold nothing that is asked for
             self.descend([torch.stack(losses).sum()])
 

@@ -91,6 +91,7 @@ class NextItemLoss:
         bias: torch.Tensor,
         *,
         step: tuple[int, int],
+        weights: torch.Tensor | None = None,
         counts: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the mean loss over the positions.
@@ -105,10 +106,13 @@ class NextItemLoss:
             weight: (n_items, d) output weights.
             bias: (n_items,) output bias.
             step: Epoch, and step within it: what the draws depend on, beside the seed.
+            weights: (n,) float32, of the positions in the mean; None: equal, and so are sets.
             counts: (k,) int64, where sets are asked for: how many of the n outputs and targets, one after the
                 other, belong to each of k positions; None: one each.
         """
-        weights, others = (None, None) if counts is None else _sets(targets, counts)
+        others = None
+        if counts is not None:
+            weights, others = _sets(targets, counts)
         if self.kind in self._losses:
             negatives, _ = self.draw(step, outputs.device)
             return shared_negatives(

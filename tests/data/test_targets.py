@@ -134,6 +134,8 @@ def test_the_behavior_of_the_very_next_event_is_told_at_every_position_if_it_is_
     ("arguments", "message"),
     [
         ({"behaviors": ()}, r"targets.behaviors is empty; name some, as \[purchase\], or set it to null"),
+        ({"weights": {"cart": 0.0}}, "targets.weights.cart must be above 0, and finite, not 0.0"),
+        ({"weights": {"cart": 2.0}, "baskets": True}, "targets.weights are of events, but a basket has several"),
         ({"behavior_weight": -1.0}, "targets.behavior_weight must be 0 or more, and finite, not -1.0"),
         ({"behavior_weight": float("nan")}, "targets.behavior_weight must be 0 or more, and finite, not nan"),
     ],
@@ -146,6 +148,20 @@ def test_settings_that_mean_nothing_are_refused(arguments: dict[str, Any], messa
 def test_a_behavior_that_the_log_lacks_is_refused_by_its_name() -> None:
     with pytest.raises(ConfigError, match="the log has no behavior 'buy'; it has view, cart"):
         TargetFinder(_log([(0, 1, VIEW, 0)]), SequenceTargets(behaviors=("buy",)))
+
+
+def test_a_behavior_that_is_weighed_must_be_one_of_the_logs() -> None:
+    with pytest.raises(ConfigError, match="the log has no behavior 'buy'"):
+        TargetFinder(_log([(0, 1, VIEW, 0)]), SequenceTargets(weights={"buy": 2.0}))
+
+
+def test_targets_weigh_as_their_behavior_does() -> None:
+    log = _log([(0, 1, VIEW, 3), (0, 2, CART, 1), (0, 3, PURCHASE, 1), (1, 4, PURCHASE, 0)])
+    wanted = SequenceTargets(weights={"purchase": 5.0, "cart": 0.5})
+    (batch,) = SequenceBatches(log, batch_size=2, max_length=9, seed=0, targets=wanted)
+    assert batch.weights is not None
+    pairs = zip(batch.targets[batch.mask].tolist(), batch.weights.tolist(), strict=True)
+    assert sorted(pairs) == [(0, 5.0), (1, 0.5), (1, 5.0), (3, 1.0)]
 
 
 def test_a_log_without_an_event_that_is_asked_for_is_refused() -> None:

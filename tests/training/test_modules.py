@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from recdl.data.targets import SequenceTargets
 from recdl.data.windows import Events, EventSpace, SequenceBatch, SequenceBatches
 from recdl.models.networks.cnn import CNN
 from recdl.models.networks.events import EventInputs
@@ -14,7 +15,7 @@ from recdl.models.networks.sasrec import SASRec
 from recdl.training.augmentation import Augmentation
 from recdl.training.modules import SequenceModule
 from recdl.training.sequence_losses import NextItemLoss, SequenceLoss
-from tests.logs import log_of_items
+from tests.logs import log_of_events, log_of_items
 
 N_ITEMS = 9
 WHOLE = Augmentation()
@@ -54,6 +55,41 @@ def test_the_gradients_of_an_epoch_do_not_depend_on_buckets_or_padding(make: typ
         batches = SequenceBatches(LOG, batch_size=batch_size, max_length=5, seed=0, bucketed=bucketed)
         found.append(_gradients(_module(network), list(batches)))
     assert len(found[0]) == len(list(network.parameters()))
+    for other in found[1:]:
+        for ours, theirs in zip(found[0], other, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        SequenceTargets(baskets=True),
+        SequenceTargets(behaviors=("purchase",)),
+        SequenceTargets(behaviors=("purchase",), every_position=False),
+        SequenceTargets(behaviors=("purchase",), baskets=True),
+    ],
+    ids=str,
+)
+def test_whatever_is_asked_for_the_gradients_of_an_epoch_do_not_depend_on_buckets(
+    targets: SequenceTargets,
+) -> None:
+    log = log_of_events(
+        [
+            (user, step // 2, (user + step) % 2, (user * step) % N_ITEMS)
+            for user in range(20)
+            for step in range(user)
+        ],
+        n_users=20,
+        n_items=N_ITEMS,
+    )
+    torch.manual_seed(0)
+    network = LSTM(N_ITEMS, 2, embedding_size=6, embedding_dropout=0.0, hidden_dropout=0.0)
+    found = []
+    for bucketed, batch_size in ((True, 3), (False, 5), (False, 30)):
+        batches = SequenceBatches(
+            log, batch_size=batch_size, max_length=7, seed=0, targets=targets, bucketed=bucketed
+        )
+        found.append(_gradients(_module(network), list(batches)))
     for other in found[1:]:
         for ours, theirs in zip(found[0], other, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)

@@ -86,6 +86,15 @@ def test_scores_do_not_depend_on_the_batch_or_on_padding(fitted: SequenceRecomme
     np.testing.assert_allclose(fitted.score(queries), alone, rtol=1e-4, atol=1e-5)
 
 
+def test_scores_do_not_depend_on_how_many_are_read_at_once(
+    fitted: SequenceRecommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = Queries.anonymous([[item % 16 for item in range(length)] for length in (5, 0, 9, 2, 9, 1, 5)])
+    at_once = fitted.score(queries)
+    monkeypatch.setattr("recdl.training.visits._EVENTS_AT_ONCE", 12)
+    np.testing.assert_allclose(fitted.score(queries), at_once, rtol=1e-5, atol=1e-6)
+
+
 def test_only_the_latest_events_of_a_long_history_count(two_tastes: TwoTastes) -> None:
     model = _model(max_length=3, max_epochs=2).fit(two_tastes[0])
     queries = Queries.anonymous([[9, 9, 0, 1, 2], [4, 0, 1, 2], [0, 1, 2]])

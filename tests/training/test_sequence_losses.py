@@ -101,6 +101,16 @@ def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], messag
         SequenceLoss(**settings)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_targets_of_different_weights_make_a_weighted_mean(kind: Kind) -> None:
+    outputs, targets, weight, bias = _inputs()
+    weights = torch.tensor([1.0, 5.0, 0.5, 2.0])
+    loss = _loss(kind=kind)
+    each = [loss(outputs[i : i + 1], targets[i : i + 1], weight, bias, step=(0, 0)) for i in range(4)]
+    expected = (torch.stack(each) * weights).sum() / weights.sum()
+    torch.testing.assert_close(loss(outputs, targets, weight, bias, step=(0, 0), weights=weights), expected)
+
+
 COUNTS = torch.tensor([3, 1])
 """Of four targets, the first three are one set."""
 
