@@ -43,6 +43,11 @@ def check_items(items: npt.NDArray[np.int32], n_items: int) -> None:
     Raises:
         DataError: If one is not.
     """
+    if len(items) and items.min() < 0:
+        raise DataError(
+            f"a history holds item index {items.min()}, which stands for no item; leave events of items that the"
+            " vocabulary does not know out of histories"
+        )
     if len(items) and items.max() >= n_items:
         raise DataError(
             f"a history holds item index {items.max()}, but the model was fitted on {n_items} items; encode"

@@ -151,9 +151,10 @@ class EventSpace:
         return self.read(queries, positions, queries.starts, columns < lengths[:, None])
 
     def _check_behaviors(self, behaviors: npt.NDArray[np.int8]) -> None:
-        if len(behaviors) and behaviors.max() >= self.n_behaviors:
+        wrong = behaviors[(behaviors < 0) | (behaviors >= self.n_behaviors)]
+        if len(wrong):
             raise DataError(
-                f"a history holds behavior {behaviors.max()}, but the model was fitted on a log of"
+                f"a history holds behavior {wrong[0]}, but the model was fitted on a log of"
                 f" {self.n_behaviors} behaviors"
             )
 

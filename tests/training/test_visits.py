@@ -132,6 +132,8 @@ def test_nobody_can_be_begun_and_gone_on_with(network: Any) -> None:
     ("events", "message"),
     [
         (Queries.anonymous([[6]]), "item index 6, but the model was fitted on 6 items"),
+        (Queries.anonymous([[-1]]), "item index -1, which stands for no item"),
+        (Queries.anonymous([[1]], [[-1]]), "holds behavior -1, but the model was fitted on a log of 2 behaviors"),
         (Queries.anonymous([[1]], [[2]]), "holds behavior 2, but the model was fitted on a log of 2 behaviors"),
     ],
 )
