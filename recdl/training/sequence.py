@@ -166,7 +166,7 @@ class SequenceRecommender:
             events: n rows, what each does next: nothing, one event or several, oldest first.
 
         Raises:
-            DataError: As `score` does.
+            DataError: As `score` does; or if there are more or fewer rows.
         """
         return self._reader().advance(state, events)
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from recdl.data.queries import Queries
 from recdl.data.windows import Events, EventSpace, gap_bins
+from recdl.errors import DataError
 from recdl.models.networks.events import RecurrentNetwork, RecurrentState
 from recdl.training.modules import HistoryNetwork
 from recdl.training.networks import device_of
@@ -112,9 +113,13 @@ class VisitReader:
         """Return the visits after more events: row q of `events` is what visit q does next, often nothing.
 
         Raises:
-            DataError: As `begin` does.
+            DataError: As `begin` does; or if there are not as many rows as visits.
         """
-        assert len(events) == len(visits), f"{len(events)} rows of events for {len(visits)} visits"
+        if len(events) != len(visits):
+            raise DataError(
+                f"{len(events)} rows of events for {len(visits)} visits; give one each, empty"
+                " where nothing happened"
+            )
         new, counts = self._new_inputs(visits, events)
         window, lengths = self._moved(visits, new, counts)
         n_inputs = visits.n_inputs + events.lengths

@@ -132,12 +132,13 @@ def test_nobody_can_be_begun_and_gone_on_with(network: Any) -> None:
     ("events", "message"),
     [
         (Queries.anonymous([[6]]), "item index 6, but the model was fitted on 6 items"),
+        (Queries.anonymous([[1], []]), "2 rows of events for 1 visits; give one each"),
         (Queries.anonymous([[-1]]), "item index -1, which stands for no item"),
         (Queries.anonymous([[1]], [[-1]]), "holds behavior -1, but the model was fitted on a log of 2 behaviors"),
         (Queries.anonymous([[1]], [[2]]), "holds behavior 2, but the model was fitted on a log of 2 behaviors"),
     ],
 )
-def test_what_the_log_does_not_have_is_refused(events: Queries, message: str) -> None:
+def test_events_that_cannot_be_are_refused_and_change_nothing(events: Queries, message: str) -> None:
     model = _fitted(GRU, max_length=4)
     state = model.begin(Queries.anonymous([[1, 2]]))
     before = model.score_state(state)
