@@ -13,6 +13,7 @@ from recdl.data.batches import PairBatch, RowBatch
 from recdl.data.windows import NO_BEHAVIOR, Events, EventSpace, SequenceBatch
 from recdl.errors import DataError
 from recdl.training.augmentation import Augmentation
+from recdl.training.averaging import WeightAverage
 from recdl.training.losses import row_softmax, sampled_row_softmax
 from recdl.training.optimizers import RowAdamW, RowTable
 from recdl.training.sequence_losses import NextItemLoss
@@ -298,6 +299,7 @@ class SequenceModule(FitModule):
             not asked for.
         behavior_weight: Of the loss of that.
         space: What events can be.
+        averaging: What a step keeps of the running average of the weights; 0: none is made.
     """
 
     def __init__(
@@ -311,8 +313,11 @@ class SequenceModule(FitModule):
         augmentation: Augmentation = _WHOLE,
         behavior_head: nn.Linear | None = None,
         behavior_weight: float = 0.0,
+        averaging: float = 0.0,
     ) -> None:
         super().__init__(network, learning_rate=learning_rate)
+        # A part of this module, so that checkpoints hold it and a device takes it.
+        self.average = WeightAverage(network, keep=averaging) if averaging else None
         self.loss = loss
         self.weight_decay = weight_decay
         self.augmentation = augmentation
@@ -322,9 +327,8 @@ class SequenceModule(FitModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam with decoupled weight decay (Loshchilov & Hutter 2019), fused into one pass."""
-        return torch.optim.AdamW(
-            self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay, fused=True
-        )
+        learned = [weights for weights in self.parameters() if weights.requires_grad]
+        return torch.optim.AdamW(learned, lr=self.learning_rate, weight_decay=self.weight_decay, fused=True)
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Make a step on the mean loss over the positions of one batch that ask for something."""
@@ -347,6 +351,8 @@ class SequenceModule(FitModule):
             losses.append(loss(outputs, targets, *layer, weights=batch.weights, counts=batch.basket_counts))
         if losses:  # a batch of windows may hold nothing that is asked for
             self.descend([torch.stack(losses).sum()])
+            if self.average is not None:
+                self.average.follow(self.network)
 
     def _told(self, events: Events) -> Events:
         """Hide some of the events, or of their items, as if they were padding; their places stay."""

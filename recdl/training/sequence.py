@@ -11,7 +11,7 @@ from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
 from recdl.data.targets import SequenceTargets
 from recdl.data.windows import EventSpace, SequenceBatches
-from recdl.errors import RecordError
+from recdl.errors import ConfigError, RecordError
 from recdl.models.protocol import RankingTask, State
 from recdl.training.augmentation import Augmentation
 from recdl.training.modules import HistoryNetwork, SequenceModule
@@ -57,6 +57,8 @@ class SequenceRecommender:
         loss: How a target is set against the other items.
         learning_rate: Of Adam.
         weight_decay: Decoupled weight decay (AdamW), a step.
+        averaging: What a step keeps of the running average of the weights, which is what is scored and kept in
+            place of the last weights; 0: these.
         batch_size: Histories (or windows of long ones) a step.
         max_length: Events of a history that the network sees at most, in training and scoring.
         augmentation: What of the histories is not told in training.
@@ -72,6 +74,7 @@ class SequenceRecommender:
         loss: SequenceLoss = _AUTO,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
+        averaging: float = 0.0,
         batch_size: int = 128,
         max_length: int = 50,
         augmentation: Augmentation = _WHOLE,
@@ -79,13 +82,16 @@ class SequenceRecommender:
         seed: int = 0,
     ) -> None:
         check_positive(learning_rate=learning_rate, batch_size=batch_size, max_length=max_length)
-        check_not_negative(weight_decay=weight_decay)
+        check_not_negative(weight_decay=weight_decay, averaging=averaging)
+        if averaging >= 1:
+            raise ConfigError(f"model.averaging must be below 1, not {averaging}")
         check_network(network, 2, 1)
         self.network = network
         self.targets = targets
         self.loss = loss
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.averaging = averaging
         self.batch_size = batch_size
         self.max_length = max_length
         self.augmentation = augmentation
@@ -123,7 +129,10 @@ class SequenceRecommender:
                 augmentation=self.augmentation,
                 behavior_head=self._behavior_head(),
                 behavior_weight=self.targets.behavior_weight,
+                averaging=self.averaging,
             )
+            if module.average is not None:
+                self.network_ = module.average.network
             self.learning_curve_ = fit_network(self, module, batches, validation=validation, settings=self.trainer)
         return self
 

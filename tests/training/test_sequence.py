@@ -38,6 +38,7 @@ def _model(
     n_negatives: int = 8,
     learning_rate: float = 0.02,
     augmentation: Augmentation = WHOLE,
+    averaging: float = 0.0,
 ) -> SequenceRecommender:
     network = partial(LSTM, embedding_size=16, hidden_size=16, embedding_dropout=0.0, hidden_dropout=0.0)
     trainer = TrainerSettings(accelerator="cpu", max_epochs=max_epochs, patience=max_epochs, progress_bar=False)
@@ -47,6 +48,7 @@ def _model(
         batch_size=16,
         max_length=max_length,
         augmentation=augmentation,
+        averaging=averaging,
         loss=SequenceLoss(kind=loss, n_negatives=n_negatives),
         trainer=trainer,
         seed=seed,
@@ -214,3 +216,23 @@ def test_with_less_told_the_next_step_is_still_found_and_other_weights_are_learn
 def test_a_diverging_loss_stops_the_run_with_advice(two_tastes: TwoTastes) -> None:
     with pytest.raises(DataError, match=r"it diverged; lower model.learning_rate"):
         _model(max_epochs=30, learning_rate=1e30).fit(two_tastes[0])
+
+
+def test_the_average_of_the_weights_is_scored_and_kept_in_place_of_the_last_ones(two_tastes: TwoTastes) -> None:
+    queries = Queries.at_end(two_tastes[0])
+    last = _model(max_epochs=3).fit(two_tastes[0])
+    average = _model(max_epochs=3, averaging=0.9).fit(two_tastes[0])
+    as_good_as_none = _model(max_epochs=3, averaging=1e-9).fit(two_tastes[0])
+    assert not np.allclose(average.score(queries), last.score(queries), atol=1e-3)
+    np.testing.assert_allclose(as_good_as_none.score(queries), last.score(queries), rtol=1e-4, atol=1e-5)
+
+
+def test_with_an_average_the_next_step_is_found(two_tastes: TwoTastes) -> None:
+    train, task = two_tastes
+    scores = _model(averaging=0.9).fit(train).score(Queries.at_end(train))
+    assert scores.argmax(1).tolist() == _next_items(task)
+
+
+def test_an_average_must_move() -> None:
+    with pytest.raises(ConfigError, match=r"model\.averaging must be below 1, not 1"):
+        SequenceRecommender(LSTM, averaging=1.0)
