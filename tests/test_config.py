@@ -50,11 +50,24 @@ def test_every_yaml_file_lists_every_parameter_of_its_target(choice: str) -> Non
     assert set(parameters(scope[target])) - extras == set(node) - {"_target_", "defaults"}
 
 
-@pytest.mark.parametrize("name", yaml_files("experiment"))
+def _chooses_a_model(name: str) -> bool:
+    return "override /model:" in (CONFIGS / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [name for name in yaml_files("experiment") if not _chooses_a_model(name)])
 @pytest.mark.parametrize("verb", ["train", "benchmark"])
-def test_every_experiment_can_be_chosen_by_the_verbs_that_train(verb: str, name: str) -> None:
+def test_every_protocol_can_be_chosen_by_the_verbs_that_train(verb: str, name: str) -> None:
     config = compose(verb, [f"experiment={name}"])
     assert config["data"]["name"] == name
+
+
+@pytest.mark.parametrize("name", [name for name in yaml_files("experiment") if _chooses_a_model(name)])
+def test_an_experiment_with_a_model_adds_only_that_and_the_training_to_its_protocol(name: str) -> None:
+    file = yaml.safe_load((CONFIGS / "experiment" / f"{name}.yaml").read_text(encoding="utf-8"))
+    protocol = compose("train", [f"experiment={file['defaults'][0]}"])
+    config = compose("train", [f"experiment={name}"])
+    assert name.endswith(f"_{config['names']['model']}")
+    assert {key for key in config if config[key] != protocol[key]} <= {"model", "trainer", "names"}
 
 
 def test_a_model_of_the_command_line_goes_before_an_experiments() -> None:
