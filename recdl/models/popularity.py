@@ -142,11 +142,16 @@ class PersonalPopularity:
         Raises:
             DataError: If a history holds an item outside the catalogue.
         """
-        prior = (self.popularity_weight * self.counts_ / self.n_users_).astype(np.float32)
+        prior = self.prior
         own = self.weighing_.history_matrix(queries, len(prior))
         scores = np.tile(prior, (len(queries), 1))
         scores[np.repeat(np.arange(len(queries)), np.diff(own.indptr)), own.indices] += own.data
         return scores
+
+    @property
+    def prior(self) -> npt.NDArray[np.float32]:
+        """(n_items,) float32, what an item scores that the history does not hold."""
+        return (self.popularity_weight * self.counts_ / self.n_users_).astype(np.float32)
 
     def get_state(self) -> State:
         """Return `counts`, `n_users` (one number), and `behavior_weights`."""

@@ -9,14 +9,14 @@ from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries, ragged_positions
 from recdl.errors import ConfigError
 from recdl.models.matrix_state import flat
-from recdl.models.popularity import Popularity
+from recdl.models.popularity import PersonalPopularity
 from recdl.models.protocol import RankingTask, State
-from recdl.models.weights import EventWeights, Weighing
+from recdl.models.weights import EventWeights
 
 _RECENT = EventWeights(half_life_events=10.0, repeats="sum")
 
 
-class Unbought:
+class Unbought(PersonalPopularity):
     """Score an item by the weight of its events in the history, unless the history says that it was bought.
 
     The floor under models of the next purchase: much of what is bought was clicked or carted shortly before. What
@@ -24,17 +24,8 @@ class Unbought:
     `popularity_weight` is small.
     """
 
-    counts_: npt.NDArray[np.float64]
-    """(n_items,) float64, the users of each item."""
-
-    n_users_: int
-    """Users of the log."""
-
     buys_: npt.NDArray[np.bool_]
     """(n_behaviors,) bool, whether a behaviour is a purchase, by code."""
-
-    weighing_: Weighing
-    """How the events of a history weigh."""
 
     def __init__(
         self,
@@ -54,13 +45,10 @@ class Unbought:
         Raises:
             ConfigError: If `popularity_weight` is below 0, or `purchases` empty.
         """
-        if not 0 <= popularity_weight < np.inf:
-            raise ConfigError(f"model.popularity_weight must be 0 or more, and finite, but is {popularity_weight}")
+        super().__init__(popularity_weight=popularity_weight, history_weights=history_weights)
         if purchases is not None and not purchases:
             raise ConfigError("model.purchases is empty; name at least one behavior, or null for the log's last")
         self.purchases = purchases
-        self.popularity_weight = popularity_weight
-        self.history_weights = history_weights
 
     def fit(self, train: Interactions, validation: RankingTask | None = None) -> Self:
         """Count the users of each item.
@@ -68,9 +56,7 @@ class Unbought:
         Raises:
             DataError: If the log holds no event, or lacks a behaviour that is named.
         """
-        self.counts_ = Popularity().fit(train).counts_
-        self.n_users_ = train.n_users
-        self.weighing_ = Weighing.of(self.history_weights, train)
+        super().fit(train, validation)
         purchases = train.behavior_names[-1:] if self.purchases is None else self.purchases
         self.buys_ = np.zeros(len(train.behavior_names), np.bool_)
         self.buys_[train.behavior_codes(purchases)] = True
@@ -82,26 +68,17 @@ class Unbought:
         Raises:
             DataError: If a history holds an item outside the catalogue, or a behaviour that the log did not have.
         """
-        prior = (self.popularity_weight * self.counts_ / self.n_users_).astype(np.float32)
-        own = self.weighing_.history_matrix(queries, len(prior))
-        scores = np.tile(prior, (len(queries), 1))
-        scores[np.repeat(np.arange(len(queries)), np.diff(own.indptr)), own.indices] += own.data
+        scores = super().score(queries)
         positions = ragged_positions(queries.starts, queries.ends)
         rows = np.repeat(np.arange(len(queries)), queries.lengths)
         bought = self.buys_[queries.behaviors[positions]]
         items = queries.items[positions][bought]
-        scores[rows[bought], items] = prior[items]
+        scores[rows[bought], items] = self.prior[items]
         return scores
 
     def get_state(self) -> State:
         """Return `counts`, `n_users` (one number), `behavior_weights`, and `buys`."""
-        n_users = np.array([self.n_users_], np.int64)
-        return {
-            "counts": self.counts_,
-            "n_users": n_users,
-            "behavior_weights": self.weighing_.by_behavior,
-            "buys": self.buys_.astype(np.int8),
-        }
+        return {**super().get_state(), "buys": self.buys_.astype(np.int8)}
 
     def set_state(self, state: State) -> Self:
         """Take over what another model learned.
@@ -109,8 +86,6 @@ class Unbought:
         Raises:
             RecordError: If an array is missing or not flat.
         """
-        self.counts_ = flat(state, "counts").astype(np.float64)
-        self.n_users_ = int(flat(state, "n_users").sum())
-        self.weighing_ = Weighing.restored(self.history_weights, state)
+        super().set_state(state)
         self.buys_ = flat(state, "buys").astype(np.bool_)
         return self
