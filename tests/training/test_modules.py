@@ -111,28 +111,32 @@ class _Seen(nn.Module):
         return self.inner.output_layer()
 
 
-def test_of_a_dropped_event_nothing_is_told_and_the_others_stay() -> None:
+def _told(augmentation: Augmentation) -> tuple[Events, Events, torch.Tensor, torch.Tensor]:
+    """Return what a network is told of a batch, the whole of it, whose items are hidden, and what is no padding."""
     network, whole = _Seen(), next(iter(SequenceBatches(LOG, batch_size=30, max_length=5, seed=0)))
-    module = _module(network, augmentation=Augmentation(item_dropout=0.4))
+    module = _module(network, augmentation=augmentation)
     torch.manual_seed(0)
     module.descend = lambda _losses: None  # type: ignore[method-assign,assignment]
     module.training_step(whole, 0)
     (told,) = network.events
     hidden = (told.items == N_ITEMS) & whole.mask
-    assert 0.25 < float(hidden.float().mean() / whole.mask.float().mean()) < 0.55
+    return told, whole.events, hidden, whole.mask
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(item_dropout=0.4), Augmentation(mask=0.4)], ids=str)
+def test_about_the_share_of_the_events_that_is_asked_for_is_hidden(augmentation: Augmentation) -> None:
+    _, _, hidden, mask = _told(augmentation)
+    assert 0.25 < float(hidden.float().mean() / mask.float().mean()) < 0.55
+
+
+def test_of_a_dropped_event_nothing_is_told_and_the_others_stay() -> None:
+    told, whole, hidden, mask = _told(Augmentation(item_dropout=0.4))
     assert (told.behaviors[hidden] == 1).all() and (told.gaps[hidden] == 0).all()
-    for ours, theirs in zip(told, whole.events, strict=True):
-        assert torch.equal(ours[~hidden & whole.mask], theirs[~hidden & whole.mask])
+    for ours, theirs in zip(told, whole, strict=True):
+        assert torch.equal(ours[~hidden & mask], theirs[~hidden & mask])
 
 
 def test_of_a_masked_event_all_but_the_item_is_told() -> None:
-    network, whole = _Seen(), next(iter(SequenceBatches(LOG, batch_size=30, max_length=5, seed=0)))
-    module = _module(network, augmentation=Augmentation(mask=0.4))
-    torch.manual_seed(0)
-    module.descend = lambda _losses: None  # type: ignore[method-assign,assignment]
-    module.training_step(whole, 0)
-    (told,) = network.events
-    hidden = (told.items == N_ITEMS) & whole.mask
-    assert 0.25 < float(hidden.float().mean() / whole.mask.float().mean()) < 0.55
+    told, whole, hidden, _ = _told(Augmentation(mask=0.4))
     assert torch.equal(told.items[~hidden], whole.items[~hidden])
     assert torch.equal(told.behaviors, whole.behaviors) and torch.equal(told.gaps, whole.gaps)
