@@ -112,7 +112,7 @@ class _Seen(nn.Module):
 
 
 def _told(augmentation: Augmentation) -> tuple[Events, Events, torch.Tensor, torch.Tensor]:
-    """Return what a network is told of a batch, the whole of it, whose items are hidden, and what is no padding."""
+    """Return what a network is told of a batch, the batch, whose items are hidden, and what is no padding."""
     network, whole = _Seen(), next(iter(SequenceBatches(LOG, batch_size=30, max_length=5, seed=0)))
     module = _module(network, augmentation=augmentation)
     torch.manual_seed(0)
