@@ -18,10 +18,11 @@ def log_of_events(
     n_items: int,
     behavior_names: Sequence[str] = ("view", "purchase"),
     weights: npt.ArrayLike | None = None,
+    sessions: npt.ArrayLike | None = None,
 ) -> Interactions:
     """Encode events, given in any order, as preparation does: by user, time, behaviour and item.
 
-    `weights` are in the order that the events then have.
+    `weights` and `sessions` are in the order that the events then have.
     """
     table = np.array(sorted(events), np.int64).reshape(-1, 4)
     return Interactions(
@@ -32,6 +33,7 @@ def log_of_events(
         n_items=n_items,
         behavior_names=tuple(behavior_names),
         weights=None if weights is None else np.asarray(weights, np.float32),
+        sessions=None if sessions is None else np.asarray(sessions, np.int32),
     )
 
 

@@ -94,7 +94,8 @@ def read_events(connection: Any, log: FileLog, opened: OpenedLog) -> "ibis.Table
     """Return `user, item` (text, null where missing), `time` (int64 microseconds, null where unreadable).
 
     With named behaviours there is `behavior` too, as text, with a column of weights `weight` (float32, null where
-    it is no finite number), and with rows to exclude `excluded`, true or false.
+    it is no finite number), with one of sessions `session` (text, null where missing), and with rows to exclude
+    `excluded`, true or false.
 
     Raises:
         DataError: If a column is of a type that cannot be an id, or holds numbers that are no exact ids.
@@ -115,6 +116,8 @@ def _typed(table: "ibis.Table", log: FileLog, part: Opened, behavior: str | None
         typed["behavior"] = ibis.coalesce(id_text(table["behavior"], place["behavior"]), "")
     if log.columns.weight is not None:
         typed["weight"] = _weight(table["weight"], place["weight"], comma=part.layout.dialect.decimal == ",")
+    if log.columns.session is not None:
+        typed["session"] = id_text(table["session"], place["session"])
     if log.exclude:
         matches = [
             table[f"exclude_{position}"].cast("string").re_search(pattern)
@@ -254,7 +257,7 @@ def audit(
 
 
 def kept_events(events: "ibis.Table", log: FileLog, found: Audit) -> "ibis.Table":
-    """Return the rows that are kept: `user, item, behavior` (int8 code), `time`, and `weight` where it is read."""
+    """Return the rows that are kept: `user, item, behavior` (int8 code), `time`, what else is read of them."""
     import ibis
 
     codes = list(found.codes.items())
@@ -262,6 +265,22 @@ def kept_events(events: "ibis.Table", log: FileLog, found: Audit) -> "ibis.Table
     behavior = ibis.cases(*((raw == value, code) for value, code in codes), else_=-1).cast("int8")
     kept = events.filter(_reason(events, log) == _KEPT).mutate(behavior=behavior)
     return kept.filter(kept.behavior >= 0)
+
+
+def session_numbers(events: "ibis.Table") -> Any:
+    """Return the number of each event's session among those of its user (int32), -1 where it is missing.
+
+    Numbers go by the ids of the sessions, byte by byte: what other users do changes none.
+
+    Args:
+        events: `user`, and `session` as text.
+    """
+    import ibis
+
+    session = events.session
+    # A missing id gets the last number, which no session has then, whatever the engine makes of nulls.
+    number = ibis.dense_rank().over(group_by=events.user, order_by=[session.isnull(), session])
+    return session.isnull().ifelse(-1, number).cast("int32")
 
 
 def _behavior(events: Any, log: FileLog) -> Any:

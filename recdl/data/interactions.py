@@ -12,7 +12,7 @@ import numpy.typing as npt
 from recdl.errors import DataError, RecordError
 
 _ARRAYS = {"offsets": np.int64, "items": np.int32, "behaviors": np.int8, "timestamps": np.int64}
-_OPTIONAL = {"weights": np.float32}
+_OPTIONAL: dict[str, type[np.generic]] = {"weights": np.float32, "sessions": np.int32}
 _BLOCK = 1 << 22
 
 
@@ -31,6 +31,8 @@ class Interactions:
         timed: Whether `timestamps` are moments; else they only put events in order.
         weights: (n_events,) float32, finite: the number that the log has for each event (a rating, a quantity, a
             price), of either sign; None where no such column was asked for.
+        sessions: (n_events,) int32, the session of each event, by a number of its user's own (two users' sessions
+            0 are two sessions); -1 where the log does not name one; None where no such column was asked for.
 
     The arrays may be memory-mapped; nothing here holds a copy of them. The invariants are checked once, when made.
     """
@@ -44,6 +46,7 @@ class Interactions:
     behavior_weights: tuple[float, ...] | None = None
     timed: bool = True
     weights: npt.NDArray[np.float32] | None = None
+    sessions: npt.NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
         for name, dtype in (_ARRAYS | {name: _OPTIONAL[name] for name in self.optional_arrays()}).items():
@@ -53,9 +56,7 @@ class Interactions:
         assert weights is None or len(weights) == len(self.behavior_names), "a weight for each behaviour, or none"
         n = len(self.items)
         assert len(self.behaviors) == len(self.timestamps) == n, "items, behaviors and timestamps differ in length"
-        assert all(len(array) == n for array in self.optional_arrays().values()), (
-            "a weight for each event, or none"
-        )
+        assert all(len(array) == n for array in self.optional_arrays().values()), "a value for each event, or none"
         assert len(self.offsets) and self.offsets[0] == 0 and self.offsets[-1] == n, "offsets must span the events"
         assert (np.diff(self.offsets) >= 0).all(), "offsets must not fall"
         for start in range(0, n, _BLOCK):
@@ -66,6 +67,7 @@ class Interactions:
         assert items.min() >= 0 and items.max() < self.n_items, "an item index lies outside the catalogue"
         assert behaviors.min() >= 0 and behaviors.max() < len(self.behavior_names), "an unnamed behavior"
         assert self.weights is None or np.isfinite(self.weights[start:end]).all(), "a weight is not finite"
+        assert self.sessions is None or self.sessions[start:end].min() >= -1, "a session is below -1"
         times = self.timestamps[max(start - 1, 0) : end]
         falls = np.flatnonzero(np.diff(times) < 0) + max(start - 1, 0) + 1
         firsts = self.offsets[np.minimum(np.searchsorted(self.offsets, falls), len(self.offsets) - 1)]

@@ -14,7 +14,7 @@ from recdl.data.attributes import encode_tables
 from recdl.data.engine import writing_errors
 from recdl.data.engines.embedded import Embedded
 from recdl.data.engines.protocol import Engine, Workspace
-from recdl.data.events import Audit, audit, kept_events, open_log
+from recdl.data.events import Audit, audit, kept_events, open_log, session_numbers
 from recdl.data.forgotten import Forgotten
 from recdl.data.interactions import Interactions
 from recdl.data.masking import Mask, masked_events
@@ -37,7 +37,10 @@ _ARRAYS: _Columns = {
     "behavior": ("behaviors", np.int8),
     "time": ("timestamps", np.int64),
 }
-_OPTIONAL: _Columns = {"weight": ("weights", np.float32)}  # a log may lack these
+_OPTIONAL: _Columns = {
+    "weight": ("weights", np.float32),
+    "session": ("sessions", np.int32),
+}  # a log may lack these
 Stage = Callable[[str], AbstractContextManager[Any]]
 
 
@@ -174,6 +177,8 @@ def _encode(work: Workspace, kept: "ibis.Table") -> _Encoded:
     joined = kept.join(users, kept.user == users.id).join(items, kept.item == items.id)
     optional = {name: kept[name] for name in _optional(kept)}
     events = joined.select(user=users.index, item=items.index, behavior=kept.behavior, time=kept.time, **optional)
+    if "session" in optional:
+        events = events.mutate(session=session_numbers(events))
     return _Encoded(work.keep("events", events.distinct()), users, items)
 
 

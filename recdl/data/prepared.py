@@ -33,7 +33,7 @@ REASONS = {
     "outside_period": "before data.start, or at or after data.end",
     "behavior_not_kept": "of a behaviour that data.filters.behaviors leaves out",
     "forgotten": "of users who were forgotten",
-    "duplicate": "exact duplicates (user, item, behaviour and time, and weight where there is one)",
+    "duplicate": "exact duplicates (user, item, behaviour and time, and weight and session where there are such)",
     "few_events": "of users or items with too few events (k-core)",
     "few_users": "of items that too few users have (data.filters.min_item_users)",
 }
@@ -120,6 +120,8 @@ class PreparedLog:
         table.add_row("events", f"{counts['events']:,}")
         for behavior, events in counts["events_by_behavior"].items():
             table.add_row(f"  {behavior}", f"{events:,}")
+        if counts.get("without_session"):
+            table.add_row("  without a session id", f"{counts['without_session']:,}")
         table.add_row("users", f"{counts['users']:,}")
         table.add_row("items", f"{counts['items']:,}")
         if self.interactions.timed:
@@ -143,7 +145,8 @@ def event_counts(interactions: Interactions) -> dict[str, Any]:
     events = np.zeros(len(names), np.int64)
     for start in range(0, interactions.n_events, _BLOCK):  # by the block: bincount makes int64 of what it counts
         events += np.bincount(interactions.behaviors[start : start + _BLOCK], minlength=len(events))
-    return {
+    sessions = interactions.sessions
+    counts: dict[str, Any] = {
         "events": interactions.n_events,
         "events_by_behavior": {name: int(n) for name, n in zip(names, events, strict=True)},
         "users": interactions.n_users,
@@ -151,6 +154,11 @@ def event_counts(interactions: Interactions) -> dict[str, Any]:
         "first": iso_text(int(interactions.timestamps.min())),
         "last": iso_text(int(interactions.timestamps.max())),
     }
+    if sessions is not None:
+        counts["without_session"] = sum(
+            int((sessions[start : start + _BLOCK] < 0).sum()) for start in range(0, len(sessions), _BLOCK)
+        )
+    return counts
 
 
 def content_fingerprint(

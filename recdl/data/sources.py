@@ -29,6 +29,8 @@ class Columns:
         timestamp: When.
         behavior: How; None where the log does not tell.
         weight: A finite number for each event (a rating, a quantity, a price); None reads none.
+        session: The id of the session that each event is part of; None reads none. Ids of different users are
+            different sessions, be they the same; an event without one is in no session that is known.
     """
 
     user: str = "user_id"
@@ -36,6 +38,7 @@ class Columns:
     timestamp: str = "timestamp"
     behavior: str | None = None
     weight: str | None = None
+    session: str | None = None
 
     def __post_init__(self) -> None:
         names = [name for name in asdict(self).values() if name is not None]

@@ -56,25 +56,31 @@ def comparable(log: PreparedLog) -> dict[str, Any]:
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[str, dict[str, Any], list[str]]:
-    """A log with a weight a row, settings of its preparation, and users to forget."""
+    """A log with a weight and a session a row, settings of its preparation, and users to forget."""
     row = st.tuples(
         st.sampled_from(USERS),
         st.sampled_from("pqrst"),
         st.integers(0, 7_200),
         st.sampled_from(["view", "buy"]),
         st.sampled_from(["1", "2.5", "-3"]),
+        st.sampled_from(["s", "t", ""]),
     )
     rows = draw(st.lists(row, min_size=1, max_size=40))
     limits = st.integers(1, 3)
     settings: dict[str, Any] = {
-        "columns": Columns(behavior="behavior", weight=draw(st.sampled_from([None, "weight"]))),
+        "columns": Columns(
+            behavior="behavior",
+            weight=draw(st.sampled_from([None, "weight"])),
+            session=draw(st.sampled_from([None, "session"])),
+        ),
         "filters": Filters(None, draw(limits), draw(limits), draw(limits)),
         "privacy": Privacy(
             pseudonyms=draw(st.sampled_from([(), ("user",), ("user", "item")])),
             times=draw(st.sampled_from([None, "hour"])),
         ),
     }
-    text = "user_id,item_id,timestamp,behavior,weight\n" + "".join(",".join(map(str, row)) + "\n" for row in rows)
+    heading = "user_id,item_id,timestamp,behavior,weight,session\n"
+    text = heading + "".join(",".join(map(str, row)) + "\n" for row in rows)
     return text, settings, draw(st.lists(st.sampled_from([*USERS, "stranger"]), min_size=1, max_size=3))
 
 

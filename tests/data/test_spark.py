@@ -160,17 +160,18 @@ def chain(folder: Path) -> EventLog:
 
 
 def masked_and_weighed(folder: Path) -> EventLog:
-    """Pseudonyms for ids, coarse times, a number for each event, items of few users left out."""
+    """Pseudonyms for ids, coarse times, a number and a session for each event, items of few users left out."""
     (folder / "key").write_text("a key of sixteen bytes or more\n")
     rng = random.Random(9)
     rows = [
-        f"{rng.choice('abcü')},{rng.choice('xyz')},{rng.randrange(99)},{rng.choice([-1.5, 0, 2])}"
+        f"{rng.choice('abcü')},{rng.choice('xyz')},{rng.randrange(99)},{rng.choice([-1.5, 0, 2])},"
+        + rng.choice(["", "s1", "s2", "S1", "ü", "07", "7"])
         for _ in range(60)
     ]
     return csv_log(
         folder / "log.csv",
-        "user_id,item_id,timestamp,stars\n" + "\n".join([*rows, "a,rare,5,1"]) + "\n",
-        columns=Columns(weight="stars"),
+        "user_id,item_id,timestamp,stars,visit\n" + "\n".join([*rows, "a,rare,5,1,s1"]) + "\n",
+        columns=Columns(weight="stars", session="visit"),
         privacy=Privacy(pseudonyms=("user", "item"), key_file=str(folder / "key"), times="minute"),
         filters=Filters(min_item_users=2),
     )

@@ -29,6 +29,8 @@ def event_columns(log: FileLog) -> dict[str, pa.DataType]:
         columns["behavior"] = pa.string()
     if log.columns.weight is not None:
         columns["weight"] = pa.float32()
+    if log.columns.session is not None:
+        columns["session"] = pa.string()
     return columns | ({"excluded": pa.bool_()} if log.exclude else {})
 
 

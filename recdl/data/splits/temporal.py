@@ -44,9 +44,9 @@ class TemporalSplit:
             test cut.
         gap: A duration; what lies this close before the validation cut is left out of train, though histories
             hold it: models are as old as the gap when they are first asked.
-        sessions: What is cut, and asked about, as if it were a user: None users, `30m` sessions that end when
-            their user is idle for longer. A session that the cut parts
-            is asked about with what it has by then.
+        sessions: What is cut, and asked about, as if it were a user: None users, `column` the sessions that the
+            log names, `30m` sessions that end when their user is idle for longer. A session that the cut parts is
+            asked about with what it has by then.
     """
 
     test_fraction: float = 0.1
