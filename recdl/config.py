@@ -83,6 +83,7 @@ class TrainSettings(_RunSettings):
     """What `train` is told."""
 
     model: Node
+    start_from: tuple[str, ...]
 
 
 class BenchmarkSettings(_RunSettings):

@@ -74,6 +74,7 @@ def _point(config: Mapping[str, Any], model: str, folder: Path) -> dict[str, Any
     own = {
         "model": node,
         "names": {**config["names"], "model": model},
+        "start_from": [],
         "run_dir": str(folder),
         "overwrite": True,
         "progress": False,  # the log is prepared, and was shown, already

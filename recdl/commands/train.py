@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from recdl.commands.ingredients import candidates, check_refit, fresh_folder, settings_of
 from recdl.commands.recording import Asked, deciding_metric, print_summary, record_evaluations, record_split
+from recdl.commands.starting import open_starts, start
 from recdl.config import TrainSettings, build, build_model
 from recdl.data.engines.protocol import Engine
 from recdl.data.interactions import Interactions
@@ -21,6 +22,7 @@ from recdl.evaluation.records import Ingredient, RunIdentity, RunRecord, RunWrit
 from recdl.metrics.ranking import METRIC_VERSION
 from recdl.models.protocol import RankingTask, Recommender, Refittable
 from recdl.signatures import checked_settings
+from recdl.training.settings import TrainerSettings
 
 
 def train(config: Mapping[str, Any]) -> float:
@@ -54,6 +56,7 @@ def record_run(config: Mapping[str, Any]) -> RunRecord:
     split = split_log(plan.splitter, log)
     if settings.refit:
         check_refit(split)
+    start(plan.model, plan.starts, log, split)
     writer = RunWriter.start(
         folder,
         config=config,
@@ -94,25 +97,30 @@ def _refitted(
     Returns:
         The model, and how many epochs it was trained for, by metric name; empty for one that learns in one go.
     """
-    if isinstance(fitted, Refittable):
-        return fitted.refit(known), {}
     if not curve:
-        return _model(settings, folder).fit(known), {}
-    monitor = f"validation/{settings.trainer['monitor']}"
-    best = max(curve, key=lambda entry: entry[monitor])  # the first of equals, as was kept
-    epochs = int(best["epoch"]) + 1
-    model = _model(settings, folder / "refit", max_epochs=epochs)
-    return model.fit(known), {"model/refit_epochs": float(epochs)}
+        model = fitted.refit(known) if isinstance(fitted, Refittable) else _model(settings, folder).fit(known)
+        return model, {}
+    epochs = _trainer(settings, folder).best_epochs(curve)
+    if isinstance(fitted, Refittable):
+        model = fitted.refit(known)
+    else:
+        model = _model(settings, folder / "refit", max_epochs=epochs).fit(known)
+    return model, {"model/refit_epochs": float(epochs)}
 
 
 def _model(settings: TrainSettings, folder: Path, **changes: Any) -> Recommender:
     """Construct the model, unfitted, with the trainer that writes into `folder`."""
-    tracking = build(settings.tracking, group="tracking")
-    trainer = build(
-        {**settings.trainer, **changes}, group="trainer", extras={"folder": folder, "tracking": tracking}
-    )
+    trainer = _trainer(settings, folder, **changes)
     model: Recommender = build_model(settings.model, extras={"trainer": trainer, "seed": settings.seed})
     return model
+
+
+def _trainer(settings: TrainSettings, folder: Path, **changes: Any) -> TrainerSettings:
+    tracking = build(settings.tracking, group="tracking")
+    trainer: TrainerSettings = build(
+        {**settings.trainer, **changes}, group="trainer", extras={"folder": folder, "tracking": tracking}
+    )
+    return trainer
 
 
 @dataclass(frozen=True)
@@ -124,15 +132,18 @@ class _Plan:
     splitter: Splitter
     protocol: EvaluationProtocol
     model: Recommender
+    starts: Sequence[RunRecord]
 
     @classmethod
     def of(cls, settings: TrainSettings, folder: Path) -> Self:
+        model = _model(settings, folder)
         return cls(
             source=build(settings.data, group="data"),
             engine=build(settings.engine, group="engine"),
             splitter=build(settings.split, group="split"),
             protocol=build(settings.evaluation, group="evaluation"),
-            model=_model(settings, folder),
+            model=model,
+            starts=open_starts(settings.start_from, model),
         )
 
 

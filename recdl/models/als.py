@@ -149,9 +149,18 @@ class ALS:
         Raises:
             DataError: If a history holds an item outside the catalogue.
         """
-        histories = self.weighing_.history_matrix(queries, len(self.items_))
-        scores: npt.NDArray[np.float32] = self._solve(histories, self.items_) @ self.items_.T
+        users, items = self.embeddings(queries)
+        scores: npt.NDArray[np.float32] = users @ items.T
         return scores
+
+    def embeddings(self, queries: Queries) -> tuple[Embeddings, Embeddings]:
+        """Return (n_queries, d) and (n_items, d) float32, whose products are the scores.
+
+        Raises:
+            DataError: If a history holds an item outside the catalogue.
+        """
+        histories = self.weighing_.history_matrix(queries, len(self.items_))
+        return self._solve(histories, self.items_), self.items_
 
     def get_state(self) -> State:
         """Return `items`, the items' embeddings, and `behavior_weights`."""

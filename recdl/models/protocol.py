@@ -85,6 +85,17 @@ class Factored(Protocol):
         ...
 
 
+@runtime_checkable
+class Embedded(Protocol):
+    """A recommender whose score is the product of two vectors."""
+
+    embedding_size: int
+
+    def embeddings(self, queries: Queries) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return (n_queries, embedding_size) and (n_items, embedding_size)."""
+        ...
+
+
 class ModelFactory(Protocol):
     """Makes a model from what the run decides, so far as its signature asks for it (a trainer, a seed)."""
 
@@ -99,4 +110,17 @@ class Refittable(Protocol):
 
     def refit(self, train: Interactions) -> Recommender:
         """Return a fresh model that learned from `train` as validation had decided."""
+        ...
+
+
+@runtime_checkable
+class Startable(Protocol):
+    """A recommender whose fit may start from what others have learned."""
+
+    def start_from(self, models: Mapping[str, Recommender]) -> Self:
+        """Let the next fits start from these fitted models, by what they are called in messages.
+
+        Raises:
+            ConfigError: If one is of a kind or a size that this model cannot start from.
+        """
         ...

@@ -1,6 +1,5 @@
 """Several models as one, their scores brought to one scale and summed by weights that validation chooses."""
 
-import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations_with_replacement
@@ -15,8 +14,9 @@ from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, RecordError
 from recdl.metrics.ranking import RANKING_METRICS
-from recdl.models.protocol import ModelFactory, RankingTask, Recommender, State
+from recdl.models.protocol import ModelFactory, RankingTask, Recommender, Refittable, State
 from recdl.models.ranking import rank
+from recdl.training.members import made
 from recdl.training.settings import TrainerSettings
 
 Scale = Literal["standard", "softmax", "reciprocal_rank"]
@@ -91,12 +91,13 @@ class Ensemble:
             DataError: As `fit` does.
         """
         fresh = Ensemble(self.members, scale=self.scale, trainer=self.trainer, seed=self.seed)
-        monitor = f"validation/{self.trainer.monitor}"
         for name, fitted in self.members_.items():
+            if isinstance(fitted, Refittable):
+                fresh.members_[name] = fitted.refit(train)
+                continue
             curve, trainer = getattr(fitted, "learning_curve_", []), self.trainer
             if curve:
-                best = max(curve, key=lambda entry: entry[monitor])  # the first of equals, as was kept
-                trainer = replace(trainer, max_epochs=int(best["epoch"]) + 1)
+                trainer = replace(trainer, max_epochs=trainer.best_epochs(curve))
             if trainer.folder is not None:
                 trainer = replace(trainer, folder=trainer.folder / "refit")
             fresh.members_[name] = fresh._made(name, trainer).fit(train)
@@ -149,12 +150,7 @@ class Ensemble:
         return self
 
     def _made(self, name: str, trainer: TrainerSettings) -> Recommender:
-        make = self.members[name]
-        if trainer.folder is not None:
-            trainer = replace(trainer, folder=trainer.folder / "members" / name)
-        asked = inspect.signature(make).parameters
-        run = {"trainer": trainer, "seed": self.seed}
-        return make(**{key: value for key, value in run.items() if key in asked})
+        return made(self.members[name], f"members/{name}", trainer=trainer, seed=self.seed)
 
     def _scaled(self, model: Recommender, queries: Queries) -> npt.NDArray[np.float32]:
         return scaled(model.score(queries), self.scale)

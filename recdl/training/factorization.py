@@ -1,6 +1,7 @@
 """Recommenders that learn a vector a user and a vector an item."""
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from functools import partial
 from typing import Literal, Protocol, Self, cast, final, get_args
 
@@ -15,7 +16,7 @@ from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries, ragged_positions
 from recdl.data.sampling import Negatives, Positives
 from recdl.errors import ConfigError
-from recdl.models.protocol import RankingTask, State
+from recdl.models.protocol import RankingTask, Recommender, State
 from recdl.training.losses import (
     bayesian_personalized_ranking,
     binary_cross_entropy,
@@ -34,6 +35,7 @@ from recdl.training.networks import (
     torch_seed,
 )
 from recdl.training.settings import TrainerSettings
+from recdl.training.starts import Aim, Contribution, Start
 from recdl.training.trainer import fit_network
 
 PairLoss = Callable[[torch.Tensor], torch.Tensor]
@@ -86,6 +88,7 @@ class FactorizationRecommender:
         l2: Decoupled L2 decay (AdamW) of the embeddings: the share that an epoch takes off each, whatever the
             batch size and the learning rate.
         batch_size: Positives a step; of the softmax losses, users a step.
+        start: What the network starts from, beside or in place of chance.
         behavior_weights: What a pair counts, by the weightiest behaviour that it was seen with; 0 learns nothing
             from it, nor takes it for a negative. Behaviours that are not named, and all when None, count 1.
         trainer: Where and how long to train.
@@ -102,6 +105,7 @@ class FactorizationRecommender:
         l2: float = 0.0,
         batch_size: int = 256,
         behavior_weights: Mapping[str, float] | None = None,
+        start: Start | None = None,
         trainer: TrainerSettings | None = None,
         seed: int = 0,
     ) -> None:
@@ -121,8 +125,10 @@ class FactorizationRecommender:
         self.l2 = l2
         self.batch_size = batch_size
         self.behavior_weights = behavior_weights
+        self.start = start or Start()
         self.trainer = trainer or TrainerSettings()
         self.seed = seed
+        self.start_from({})
 
     def fit(self, train: Interactions, validation: RankingTask | None = None) -> Self:
         """Learn from `train`; `validation` decides when to stop and which epoch to keep.
@@ -130,17 +136,55 @@ class FactorizationRecommender:
         Raises:
             DataError: If there is no pair to learn from, the memory would not suffice, or the loss diverges.
         """
+        parts = self.start.fitted(train, validation, trainer=self.trainer, seed=self.seed)
+        return self._learn(train, validation, parts)
+
+    def _learn(
+        self, train: Interactions, validation: RankingTask | None, parts: Mapping[str, Recommender]
+    ) -> Self:
         positives = Positives.of(train, self.behavior_weights)
+        self.parts_ = parts
         self.trained_users_ = np.diff(train.offsets) > 0
         self.trained_items_ = positives.popularity > 0
         sizes = (train.n_users, train.n_items)
         check_network_memory(self.network, *sizes, accelerator=self.trainer.accelerator)
         with torch_seed(self.seed):
             self.network_ = self.network(*sizes)
+            aim = Aim(positives, pointwise=self.loss in _POINTWISE, n_negatives=self.negatives.n)
+            self.start.apply(self.network_, {**parts, **self.starts}, train, aim)
             module, batches = self._pairs(positives) if self.loss in _PAIR_LOSSES else self._rows(positives)
             module.steps_per_epoch = batches.n_steps
             self.learning_curve_ = fit_network(self, module, batches, validation=validation, settings=self.trainer)
         return self
+
+    def start_from(self, models: Mapping[str, Recommender]) -> Self:
+        """Let the network start from these fitted models, beside those that `start` fits.
+
+        Raises:
+            ConfigError: If one is of a kind or a size that the network cannot start from.
+        """
+        with torch_seed(0):
+            self.start.check(self.network(2, 2), models)
+        self.starts = dict(models)
+        return self
+
+    def contribution(self, *, sketch: bool) -> Contribution | None:
+        """Return what another network may start from, or, of `sketch`, the like for two users and items."""
+        if not sketch:
+            return Contribution.of(self.network_)
+        with torch_seed(0):
+            return Contribution.of(self.network(2, 2))
+
+    def refit(self, train: Interactions) -> Self:
+        """Return a fresh model that learned from `train` for its best epochs, as did those that it starts from.
+
+        Raises:
+            DataError: As `fit` does.
+        """
+        fresh = copy(self)
+        fresh.trainer = self.trainer.again(self.learning_curve_)
+        parts = self.start.refitted(self.parts_, train, trainer=fresh.trainer, seed=self.seed)
+        return fresh._learn(train, None, parts)
 
     def _pairs(self, positives: Positives) -> tuple[InteractionModule, PairBatches]:
         batches = PairBatches(positives, self.negatives, batch_size=self.batch_size, seed=self.seed)

@@ -1,6 +1,7 @@
 """Where and how long to train: settings only, so that checking them does not wait for torch and Lightning."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -51,3 +52,13 @@ class TrainerSettings:
                 f"trainer.monitor must be a metric and a cutoff such as ndcg@10, not {self.monitor!r}; "
                 f"the metrics are {', '.join(RANKING_METRICS)}"
             )
+
+    def best_epochs(self, curve: Sequence[Mapping[str, float]]) -> int:
+        """Return for how many epochs the model was trained that validation found best, by its learning curve."""
+        best = max(curve, key=lambda entry: entry[f"validation/{self.monitor}"])  # the first of equals, as is kept
+        return int(best["epoch"]) + 1
+
+    def again(self, curve: Sequence[Mapping[str, float]]) -> "TrainerSettings":
+        """Return the settings of a fit for the best epochs of `curve`, without validation, in its own folder."""
+        folder = None if self.folder is None else self.folder / "refit"
+        return replace(self, max_epochs=self.best_epochs(curve), folder=folder)

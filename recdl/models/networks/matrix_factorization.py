@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from recdl.models.networks.neumf import dot
+from recdl.models.networks.neumf import Product, dot
 
 
 class MatrixFactorization(nn.Module):
@@ -30,6 +30,7 @@ class MatrixFactorization(nn.Module):
         super().__init__()
         if embedding_size < 1:
             raise ValueError(f"embedding_size must be at least 1, not {embedding_size}")
+        self.embedding_size = embedding_size
         self.user_embedding = nn.Embedding(n_users, embedding_size + 1)
         self.item_embedding = nn.Embedding(n_items, embedding_size + 1)
         self.bias = nn.Parameter(torch.zeros(()))
@@ -45,3 +46,26 @@ class MatrixFactorization(nn.Module):
         """Return (batch, n) logits for user vectors (batch, d) and item vectors (batch, n, d) or (n, d)."""
         products = dot(user_vectors[..., :-1], item_vectors[..., :-1])
         return products + user_vectors[..., -1:] + item_vectors[..., -1] + self.bias
+
+    @torch.no_grad()
+    def product(self) -> Product:
+        """Return it without the biases of users, which change nothing in the order of a user's items."""
+        users, items = self.user_embedding.weight, self.item_embedding.weight
+        return Product(users[:, :-1], items[:, :-1], items[:, -1], self.bias.item())
+
+    @torch.no_grad()
+    def start(self, product: Product) -> None:
+        """Take over a product; what is wider here than there is silent at first, and learns from there.
+
+        Raises:
+            ValueError: If the product is wider than this one.
+        """
+        users, items = self.user_embedding.weight, self.item_embedding.weight
+        width, size = product.users.shape[1], users.shape[1] - 1
+        if width > size:
+            raise ValueError(f"embedding_size is {size}, but the product to start from has {width}")
+        users.zero_()
+        users[:, :width] = product.users
+        items[:, :width] = product.items
+        items[:, -1] = 0 if product.item_biases is None else product.item_biases
+        self.bias.fill_(product.bias)

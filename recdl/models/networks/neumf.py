@@ -2,9 +2,31 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import nn
+
+
+class Product(NamedTuple):
+    """A plain product of two vectors with biases: logit(u, i) = p_u . q_i + b_i + b.
+
+    Attributes:
+        users: (n_users, d) float32.
+        items: (n_items, d) float32.
+        item_biases: (n_items,) float32; None: all 0.
+        bias: b.
+    """
+
+    users: torch.Tensor
+    items: torch.Tensor
+    item_biases: torch.Tensor | None = None
+    bias: float = 0.0
+
+    def times(self, factor: float) -> "Product":
+        """Return the product whose logits are `factor` times those of this one."""
+        biases = None if self.item_biases is None else self.item_biases * factor
+        return Product(self.users * factor, self.items, biases, self.bias * factor)
 
 
 class NeuMF(nn.Module):
@@ -16,6 +38,9 @@ class NeuMF(nn.Module):
     layer of the perceptron is applied to the two sides apart: W [p', q'] = W_user p' + W_item q'. Both leave the
     function unchanged.
 
+    Without `product_weights` the first part of h is 1: a dot product beside the perceptron, which a perceptron
+    cannot well imitate (Rendle et al. 2020, Neural Collaborative Filtering vs. Matrix Factorization Revisited).
+
     Args:
         n_users: Rows of the user table.
         n_items: Rows of the item table.
@@ -25,6 +50,7 @@ class NeuMF(nn.Module):
         dropout: Share of the perceptron's inner activations dropped in training.
         initial_deviation: Standard deviation of the initial embeddings.
         item_bias: Whether to add b_i, which the paper does not have; it lies in the last column of the item table.
+        product_weights: Whether each component of p * q has a weight of its own in h, as in the paper.
 
     Attributes:
         activations: Floats that training holds for each (user, item) pair.
@@ -41,6 +67,7 @@ class NeuMF(nn.Module):
         dropout: float = 0.0,
         initial_deviation: float = 0.01,
         item_bias: bool = False,
+        product_weights: bool = True,
     ) -> None:
         super().__init__()
         if not mlp_sizes and not mf_embedding_size:
@@ -49,6 +76,7 @@ class NeuMF(nn.Module):
             raise ValueError("mlp_embedding_size and each of mlp_sizes must be at least 1")
         self.mf_size = mf_embedding_size
         self.item_bias = item_bias
+        self.product_weights = product_weights
         self.activations = 2 * (1 + sum(mlp_sizes))
         width = mf_embedding_size + (mlp_embedding_size if mlp_sizes else 0)
         self.user_embedding = nn.Embedding(n_users, width)
@@ -79,7 +107,7 @@ class NeuMF(nn.Module):
         item_mf, item_mlp = item_vectors[..., : self.mf_size], item_vectors[..., self.mf_size :]
         if self.item_bias:
             item_mlp = item_mlp[..., :-1]
-        logits = dot(user_mf * mf_weight, item_mf) + self.output.bias
+        logits = dot(user_mf * mf_weight if self.product_weights else user_mf, item_mf) + self.output.bias
         if self.item_bias:
             logits = logits + item_vectors[..., -1]
         if self.perceptron is None:
@@ -87,6 +115,74 @@ class NeuMF(nn.Module):
         first = self.user_layer(user_mlp)[:, None, :] + self.item_layer(item_mlp)
         hidden: torch.Tensor = self.perceptron(first)
         return logits + torch.matmul(hidden, mlp_weight)
+
+    @torch.no_grad()
+    def product(self) -> Product | None:
+        """Return the factorization as a plain product, h taken into the users' side; None if there is none."""
+        if not self.mf_size:
+            return None
+        users = self.user_embedding.weight[:, : self.mf_size]
+        if self.product_weights:
+            users = users * self.output.weight[0, : self.mf_size]
+        biases = self.item_embedding.weight[:, -1] if self.item_bias else None
+        return Product(users, self.item_embedding.weight[:, : self.mf_size], biases, self.output.bias.item())
+
+    @torch.no_grad()
+    def start(self, product: Product | None, perceptron: "NeuMF | None" = None, *, share: float = 1.0) -> None:
+        """Take over what was learned elsewhere; what is not given is silent at first, and learns from there.
+
+        The logits are then those of `product` plus `share` times those of `perceptron` without its product.
+
+        Raises:
+            ValueError: If this network has no place for it.
+        """
+        users, items, size = self.user_embedding.weight, self.item_embedding.weight, self.mf_size
+        width = 0 if product is None else product.users.shape[1]
+        if width > size:
+            raise ValueError(f"mf_embedding_size is {size}, but the product to start from has {width}")
+        users[:, width:size] = 0  # not the items' too: where both are 0, neither has a gradient
+        self.output.weight.zero_()
+        self.output.weight[0, :size] = 1
+        self.output.bias.zero_()
+        if self.item_bias:
+            items[:, -1] = 0
+        if product is not None:
+            users[:, :width] = product.users
+            items[:, :width] = product.items
+            self._add_biases(product.item_biases, product.bias)
+        if perceptron is not None:
+            self._take_perceptron(perceptron, share)
+
+    def _take_perceptron(self, other: "NeuMF", share: float) -> None:
+        mine, others = self._perceptron_shape(), other._perceptron_shape()
+        if mine != others:
+            raise ValueError(
+                f"its perceptron has the widths {mine} (twice mlp_embedding_size, then mlp_sizes), but that to"
+                f" start from has {others}"
+            )
+        width = mine[0] // 2 if mine else 0
+        self.user_embedding.weight[:, self.mf_size :] = other.user_embedding.weight[:, other.mf_size :]
+        own, given = (net.item_embedding.weight[:, net.mf_size :][:, :width] for net in (self, other))
+        own.copy_(given)
+        for name in ("user_layer", "item_layer", "perceptron"):
+            getattr(self, name).load_state_dict(getattr(other, name).state_dict())
+        self.output.weight[0, self.mf_size :] = share * other.output.weight[0, other.mf_size :]
+        biases = share * other.item_embedding.weight[:, -1] if other.item_bias else None
+        self._add_biases(biases, share * other.output.bias.item())
+
+    def _add_biases(self, item_biases: torch.Tensor | None, bias: float) -> None:
+        self.output.bias.add_(bias)
+        if item_biases is None:
+            return
+        if not self.item_bias:
+            raise ValueError("item_bias is false, but what it is to start from has biases of items; set it")
+        self.item_embedding.weight[:, -1] += item_biases
+
+    def _perceptron_shape(self) -> list[int]:
+        if self.perceptron is None:
+            return []
+        inner = [layer.out_features for layer in self.perceptron if isinstance(layer, nn.Linear)]
+        return [2 * self.user_layer.in_features, self.user_layer.out_features, *inner]
 
 
 def dot(users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:

@@ -55,3 +55,15 @@ def test_a_network_of_nothing_is_refused() -> None:
 def test_logits_are_not_squashed() -> None:
     network = NeuMF(2, 2, initial_deviation=100.0)
     assert network(torch.tensor([0, 1]), torch.tensor([[0, 1], [0, 1]])).abs().max() > 1.0
+
+
+def test_without_weights_of_the_product_it_is_a_dot_product_beside_the_perceptron() -> None:
+    torch.manual_seed(0)
+    settings = {"mf_embedding_size": 4, "mlp_embedding_size": 6, "mlp_sizes": (8, 5), "initial_deviation": 1.0}
+    network = NeuMF(7, 9, **settings, product_weights=False)
+    paper = NeuMF(7, 9, **settings)
+    paper.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        paper.output.weight[0, :4] = 1.0
+    users, items = torch.tensor([0, 3, 6]), torch.tensor([[1, 2], [8, 0], [4, 4]])
+    torch.testing.assert_close(network(users, items), _textbook(paper, users, items))
