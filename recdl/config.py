@@ -133,6 +133,20 @@ class RecommendSettings(_Settings):
     output: str | None
 
 
+class ForgetSettings(_Settings):
+    """What `forget` is told."""
+
+    users: tuple[str | int, ...] | None
+    users_file: str | None
+    prepared_root: str
+    prepared: str | None
+    key_variable: str
+    key_file: str | None
+    runs: tuple[str, ...]
+    bundles: tuple[str, ...]
+    output: str | None
+
+
 SCHEMAS: dict[str, type[_Settings]] = {
     "prepare": PrepareSettings,
     "inspect": InspectSettings,
@@ -142,6 +156,7 @@ SCHEMAS: dict[str, type[_Settings]] = {
     "compare": CompareSettings,
     "export": ExportSettings,
     "recommend": RecommendSettings,
+    "forget": ForgetSettings,
 }
 """What each verb may be told, by the name of its YAML file."""
 

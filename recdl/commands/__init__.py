@@ -11,6 +11,7 @@ VERBS = {
     "benchmark": "train several models on one log and compare them",
     "export": "write a run's model as a bundle to be served elsewhere",
     "recommend": "recommend items with a bundle",
+    "forget": "take users out of prepared logs, and say what has learned from them",
 }
 """Each verb and what it does."""
 

@@ -1,5 +1,6 @@
 """What verbs share: the log and the split of a run, the items that may be recommended, fresh folders."""
 
+import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recdl.commands.clock import stamp
 from recdl.config import build, build_model
@@ -17,6 +20,8 @@ from recdl.data.splits import Split, split_log
 from recdl.errors import DataError, RecordError
 from recdl.evaluation.records import RunRecord
 from recdl.models.protocol import Recommender
+
+_USER = "user_id"
 
 
 def fresh_folder(root: Path, name: str) -> Path:
@@ -116,6 +121,42 @@ def model_of_run(record: RunRecord) -> Recommender:
         _of(record, "model"), extras={"trainer": trainer, "seed": record.identity.seed}
     )
     return model.set_state(record.state())
+
+
+def read_users(path: Path) -> list[str]:
+    """Return the column `user_id` of a CSV or Parquet file, as text.
+
+    Raises:
+        DataError: If the file cannot be read, or has no such column.
+    """
+    try:
+        users = _parquet_users(path) if path.suffix.lower() == ".parquet" else _csv_users(path)
+    except pa.ArrowException as error:
+        raise DataError(f"{path} has no column {_USER!r} of ids as text or whole numbers: {error}") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    ids = [user for user in users if user is not None and user.strip()]
+    if len(ids) < len(users):
+        raise DataError(f"{path}: {len(users) - len(ids):,} rows have no {_USER}; remove them")
+    return ids
+
+
+def _parquet_users(path: Path) -> list[str | None]:
+    ids = pq.read_table(path, columns=[_USER])[_USER]
+    if not (pa.types.is_integer(ids.type) or pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)):
+        raise DataError(
+            f"{path} has no column {_USER!r} of ids as text or whole numbers: it is of type {ids.type}"
+        )
+    found: list[str | None] = ids.cast(pa.string()).to_pylist()
+    return found
+
+
+def _csv_users(path: Path) -> list[str | None]:
+    with path.open(encoding="utf-8-sig", newline="") as opened:
+        rows = csv.DictReader(opened)
+        if _USER not in (rows.fieldnames or ()):
+            raise DataError(f"{path} has no column {_USER!r}; its columns are {rows.fieldnames}: rename one")
+        return [row[_USER] for row in rows]
 
 
 def settings_of(node: Mapping[str, Any]) -> dict[str, Any]:

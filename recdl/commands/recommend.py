@@ -1,6 +1,5 @@
 """Recommend items with a bundle."""
 
-import csv
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,10 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from recdl.commands.ingredients import find_prepared
+from recdl.commands.ingredients import find_prepared, read_users
 from recdl.config import RecommendSettings, build_model
 from recdl.data.prepared import PreparedLog
 from recdl.data.queries import Queries
@@ -26,8 +23,6 @@ from recdl.serving.recommendations import (
     write_recommendations,
 )
 from recdl.signatures import checked_settings
-
-_USER = "user_id"
 
 
 def recommend(config: Mapping[str, Any]) -> None:
@@ -100,22 +95,5 @@ def _log(settings: RecommendSettings, bundle: Bundle) -> PreparedLog:
 def _users(settings: RecommendSettings) -> list[str]:
     given = settings.users
     if isinstance(given, str) and Path(given).suffix.lower() in (".csv", ".parquet"):
-        return _read_users(Path(given))
+        return read_users(Path(given))
     return [str(user) for user in (given if isinstance(given, tuple) else (given,))]
-
-
-def _read_users(path: Path) -> list[str]:
-    """Return the column `user_id` of a CSV or Parquet file, as text."""
-    try:
-        if path.suffix.lower() == ".parquet":
-            table = pq.read_table(path, columns=[_USER])
-            return [str(user) for user in table[_USER].cast(pa.string()).to_pylist()]
-        with path.open(encoding="utf-8-sig", newline="") as opened:
-            rows = csv.DictReader(opened)
-            if _USER not in (rows.fieldnames or ()):
-                raise DataError(f"{path} has no column {_USER!r}; its columns are {rows.fieldnames}: rename one")
-            return [row[_USER] for row in rows]
-    except pa.ArrowException as error:
-        raise DataError(f"{path} has no column {_USER!r} of ids as text or whole numbers: {error}") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}") from error

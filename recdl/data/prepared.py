@@ -215,5 +215,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
+def known_fingerprints(folder: Path) -> list[str]:
+    """Return the fingerprints that the log in a folder has had, the one that it has last.
+
+    Raises:
+        RecordError: As `read_manifest` does.
+    """
+    manifest = read_manifest(folder)
+    return [*manifest.get(EARLIER, ()), manifest["fingerprint"]]
+
+
 def _way_out(folder: Path) -> str:
     return f"delete {folder} and prepare the log again"

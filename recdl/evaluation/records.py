@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 """Version of the folder's layout. It rises when an earlier recdl could no longer read it."""
 
-_STARTED, _RECORD, _CONFIG = "started.json", "record.json", "config.yaml"
+STARTED, RECORD, _CONFIG = "started.json", "record.json", "config.yaml"
 _METRICS, _INTERVALS, _SPLIT, _CURVE = "metrics.json", "intervals.json", "split.json", "learning_curve.json"
 _STATE = Path("model", "state.safetensors")
 
@@ -93,20 +93,20 @@ class RunRecord:
         """
         if not folder.is_dir():
             raise RecordError(f"there is no run at {folder}: no such folder")
-        if not (folder / _RECORD).is_file():
-            if not (folder / _STARTED).is_file():
-                raise RecordError(f"{folder} is not the folder of a run: it holds no {_RECORD}")
+        if not (folder / RECORD).is_file():
+            if not (folder / STARTED).is_file():
+                raise RecordError(f"{folder} is not the folder of a run: it holds no {RECORD}")
             raise RecordError(
-                f"the run in {folder} was cut off, or is still going: it has a {_STARTED} but no {_RECORD}; "
+                f"the run in {folder} was cut off, or is still going: it has a {STARTED} but no {RECORD}; "
                 f"wait for it, or run it again with run_dir={folder} overwrite=true"
             )
-        record = _read_mapping(folder / _RECORD)
+        record = _read_mapping(folder / RECORD)
         if record.get("format_version") != FORMAT_VERSION:
             raise RecordError(
-                f"{folder / _RECORD} has format version {record.get('format_version')!r}, but this recdl reads "
+                f"{folder / RECORD} has format version {record.get('format_version')!r}, but this recdl reads "
                 f"version {FORMAT_VERSION}; open it with the recdl that wrote it"
             )
-        identity = _read_identity(folder / _RECORD, record)
+        identity = _read_identity(folder / RECORD, record)
         return cls(folder, record, _read_mapping(folder / _METRICS), _read_config(folder / _CONFIG), identity)
 
     @property
@@ -184,10 +184,10 @@ def check_run_folder(folder: Path, *, overwrite: bool = False) -> None:
         raise ConfigError(f"run_dir={folder} is a file; choose another run_dir")
     if not any(folder.iterdir()):
         return
-    if not (folder / _STARTED).is_file():
+    if not (folder / STARTED).is_file():
         raise ConfigError(f"run_dir={folder} holds files that are no recdl run; choose another run_dir")
     if not overwrite:
-        state = "holds a finished run" if (folder / _RECORD).is_file() else "holds a run that did not finish (yet)"
+        state = "holds a finished run" if (folder / RECORD).is_file() else "holds a run that did not finish (yet)"
         raise ConfigError(
             f"run_dir={folder} {state}; choose another run_dir, or give overwrite=true to replace it"
         )
@@ -228,7 +228,7 @@ class RunWriter:
         earlier = _set_aside(folder) if overwrite else None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _create(folder / _STARTED, started)
+            _create(folder / STARTED, started)
             write_text(folder / _CONFIG, text)
         except BaseException:
             _put_back(earlier, folder, run_id=started["run_id"])
@@ -294,13 +294,13 @@ class RunWriter:
             "finished": _now(),
         }
         self._check_folder()
-        write_json(self.folder / _RECORD, self._started | finished)
+        write_json(self.folder / RECORD, self._started | finished)
         return RunRecord.open(self.folder)
 
     def _check_folder(self) -> None:
         """Refuse to write into a folder that another run has taken over since: the record would mix two runs."""
         try:
-            run_id = _read_mapping(self.folder / _STARTED).get("run_id")
+            run_id = _read_mapping(self.folder / STARTED).get("run_id")
         except RecordError:
             run_id = None
         if run_id != self._started["run_id"]:
@@ -317,7 +317,7 @@ def _create(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def _set_aside(folder: Path) -> Path | None:
-    if not (folder / _STARTED).exists():
+    if not (folder / STARTED).exists():
         return None
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.replaced")
     shutil.rmtree(aside, ignore_errors=True)
@@ -328,12 +328,12 @@ def _set_aside(folder: Path) -> Path | None:
 def _put_back(earlier: Path | None, folder: Path, *, run_id: str) -> None:
     """Undo a start that failed: take away what it made (never another process's) and restore the earlier run."""
     try:
-        ours = _read_mapping(folder / _STARTED).get("run_id") == run_id
+        ours = _read_mapping(folder / STARTED).get("run_id") == run_id
     except RecordError:
         ours = False
     if ours:
         shutil.rmtree(folder, ignore_errors=True)
-    if earlier is not None and not (folder / _STARTED).exists():
+    if earlier is not None and not (folder / STARTED).exists():
         if folder.is_dir():
             folder.rmdir()
         earlier.rename(folder)
