@@ -13,6 +13,28 @@ from recdl.errors import DataError
 Sparse: TypeAlias = "csr_array[np.float32, tuple[int, int]]"
 
 
+def sparse_rows(
+    values: npt.NDArray[np.float32],
+    columns: npt.NDArray[np.int32] | npt.NDArray[np.int64],
+    offsets: npt.NDArray[np.int32] | npt.NDArray[np.int64],
+    n_columns: int,
+) -> Sparse:
+    """Return the matrix of these parts, its indices in int32 where that suffices.
+
+    Scipy keeps columns and offsets in the wider type of the two: int64 offsets would double what the columns take.
+
+    Args:
+        values: Flat, of the rows one after the other.
+        columns: Aligned with `values`.
+        offsets: (n_rows + 1,), between which each row lies.
+        n_columns: How many there are.
+    """
+    shape = (len(offsets) - 1, n_columns)
+    if max(n_columns, len(columns)) <= np.iinfo(np.int32).max:
+        return csr_array((values, columns.astype(np.int32, copy=False), offsets.astype(np.int32)), shape=shape)
+    return csr_array((values, columns, offsets), shape=shape)
+
+
 def user_item_matrix(log: Interactions) -> Sparse:
     """Return (n_users, n_items) float32: 1 where the user has any event with the item.
 
@@ -58,7 +80,7 @@ def check_items(items: npt.NDArray[np.int32], n_items: int) -> None:
 def _binary(offsets: npt.NDArray[np.int64], items: npt.NDArray[np.int32], n_items: int) -> Sparse:
     # Copies, for sum_duplicates works in place and the log may be memory-mapped.
     data = np.ones(len(items), np.float32)
-    matrix = csr_array((data, items.copy(), offsets.copy()), shape=(len(offsets) - 1, n_items))
+    matrix = sparse_rows(data, items.copy(), offsets.copy(), n_items)
     matrix.sum_duplicates()
     matrix.data[:] = 1
     return matrix

@@ -13,7 +13,7 @@ from recdl.models.cholesky import solve_in_place
 from recdl.models.compiled import Rows, compiled_fast, in_threads
 from recdl.models.memory import check_memory
 from recdl.models.protocol import RankingTask, State
-from recdl.models.similarity import row_sums
+from recdl.models.sums import row_sums
 from recdl.models.weights import EventWeights, Weighing
 
 _PLAIN = EventWeights()

@@ -17,7 +17,7 @@ from recdl.models.matrix_state import restored_matrix
 from recdl.models.memory import check_memory
 from recdl.models.nearest import Terms, gram_triangle, mirror, nearest, product
 from recdl.models.protocol import Factor, RankingTask, State
-from recdl.models.similarity import row_sums
+from recdl.models.sums import row_sums
 from recdl.models.weights import EventWeights, Weighing
 
 _PLAIN = EventWeights()

@@ -9,9 +9,10 @@ from recdl.data.matrix import Sparse
 from recdl.data.queries import Candidates, Queries
 from recdl.errors import DataError
 from recdl.models.compiled import Rows, compiled, in_threads
-from recdl.models.heap import into_order, sift_down, sift_up, worse
-from recdl.models.nearest import add_products, add_products_and_mark, work_of
+from recdl.models.heap import N_BUCKETS, into_order, lower_bound, sift_down, sift_up, worse
+from recdl.models.nearest import add_products, add_products_and_mark
 from recdl.models.protocol import Factor, Factored
+from recdl.models.sums import work_of
 
 _ALL_FROM = 4  # products an item from which on it is faster to go through all items than through those touched
 
@@ -171,6 +172,7 @@ def _find_in_sparse(start: int, end: int, left: Rows, right: Rows, rules: Rules,
     sums, seen = np.zeros(n_items, np.float64), np.zeros(n_items, np.bool_)
     allowed, n_candidates = rules.candidates.copy(), rules.candidates.sum()
     values, columns = np.empty(n_items, np.float32), np.empty(n_items + 1, np.int32)
+    buckets = np.empty(N_BUCKETS, np.int32)
     for row in range(start, end):
         n_allowed = n_candidates - _forbid(row, rules, allowed)
         work = 0
@@ -179,13 +181,13 @@ def _find_in_sparse(start: int, end: int, left: Rows, right: Rows, rules: Rules,
         if _ALL_FROM * work > n_items:
             add_products(row, left, right, sums)
             n_kept = _keep_all(row, sums, allowed, values, columns, found)
-            _note(row, n_kept, 0, sums, allowed, seen, values, columns, found)
+            _note(row, n_kept, 0, sums, allowed, seen, values, columns, buckets, found)
             sums[:] = 0
         else:
             n_touched = add_products_and_mark(row, left, right, sums, columns, seen)
             touched = columns[:n_touched].copy()
             n_kept = _keep_touched(row, sums, allowed, values, columns[:n_touched], found)
-            _note(row, n_kept, n_allowed - n_kept, sums, allowed, seen, values, columns, found)
+            _note(row, n_kept, n_allowed - n_kept, sums, allowed, seen, values, columns, buckets, found)
             for column in touched:
                 sums[column] = 0
                 seen[column] = False
@@ -200,6 +202,7 @@ def _find_in_dense(
     sums, seen = np.zeros(n_items, np.float32), np.zeros(0, np.bool_)
     allowed = rules.candidates.copy()
     values, columns = np.empty(n_items, np.float32), np.empty(n_items + 1, np.int32)
+    buckets = np.empty(N_BUCKETS, np.int32)
     for row in range(start, end):
         _forbid(row, rules, allowed)
         sums[:] = 0
@@ -209,7 +212,7 @@ def _find_in_dense(
             for column in range(n_items):
                 sums[column] += weight * added[column]
         n_kept = _keep_all(row, sums, allowed, values, columns, found)
-        _note(row, n_kept, 0, sums, allowed, seen, values, columns, found)
+        _note(row, n_kept, 0, sums, allowed, seen, values, columns, buckets, found)
         _allow(row, rules, allowed)
 
 
@@ -280,6 +283,7 @@ def _note(
     seen: npt.NDArray[np.bool_],
     values: npt.NDArray[np.float32],
     columns: npt.NDArray[np.int32],
+    buckets: npt.NDArray[np.int32],
     found: Found,
 ) -> None:
     """Note the best of a row, and where its targets stand.
@@ -293,6 +297,7 @@ def _note(
         seen: (n_items,), or empty if there are no others.
         values: Scores.
         columns: Items.
+        buckets: (N_BUCKETS,), overwritten.
         found: What is written to.
     """
     for place in range(found.offsets[row], found.offsets[row + 1]):
@@ -308,7 +313,7 @@ def _note(
             equal += values[x] == wanted
         found.above[place], found.equal[place] = above, equal
     kept, places = found.values[row], found.items[row]
-    count, floor = 0, np.float32(-np.inf)
+    count, floor = 0, lower_bound(values[:n_kept], len(kept), buckets)
     for x in range(n_kept):
         if values[x] < floor:  # nearly all are: they cost a comparison and no call
             continue

@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
 
-from recdl.data.matrix import Sparse
+from recdl.data.matrix import Sparse, sparse_rows
 from recdl.errors import RecordError
 from recdl.models.protocol import State
 
@@ -38,4 +37,4 @@ def restored_matrix(state: State, values: str, *, n_columns: int | None = None) 
         or (len(indices) and not 0 <= indices.min() <= indices.max() < width)
     ):
         raise RecordError("the arrays in the state of the model do not fit each other; export the run again")
-    return csr_array((data.astype(np.float32), indices, offsets), shape=(len(offsets) - 1, width))
+    return sparse_rows(data.astype(np.float32), indices, offsets, width)

@@ -4,12 +4,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
 
-from recdl.data.matrix import Sparse
+from recdl.data.matrix import Sparse, sparse_rows
 from recdl.models.compiled import Rows, compiled, in_threads, thread_count
 from recdl.models.heap import sift_down, sift_up, worse
 from recdl.models.memory import check_memory
+from recdl.models.sums import work_of
 
 _ROUNDING = 1e-12
 """What is left of a difference of sums that should be 0 is below this share of them."""
@@ -109,7 +109,7 @@ def nearest(
     in_threads(search_rows, work_of(left, right))
     kept = np.arange(width) < best.counts[:, None]
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(best.counts)])
-    found = csr_array((best.values[kept], best.indices[kept], offsets), shape=(n, n_others))
+    found = sparse_rows(best.values[kept], best.indices[kept], offsets, n_others)
     found.sort_indices()
     return found
 
@@ -154,14 +154,6 @@ def gram_triangle(rows: Sparse) -> npt.NDArray[np.float32]:
 
     in_threads(multiply_columns, work_of(columns, rows) + rows.shape[1])
     return product
-
-
-def work_of(left: Sparse, right: Sparse) -> npt.NDArray[np.float64]:
-    """Return (n,) how many products each row of `left @ right` sums."""
-    work: npt.NDArray[np.float64] = csr_array(
-        (np.ones(left.nnz), left.indices, left.indptr), shape=left.shape
-    ) @ np.diff(right.indptr).astype(np.float64)
-    return work
 
 
 @compiled

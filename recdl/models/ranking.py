@@ -17,7 +17,7 @@ MEMORY_BUDGET = 256 * 2**20
 
 # Measured on 3,706 items: more at once leave the processor's cache, and fewer let threads wait for each other.
 _MOST_QUERIES = 512
-_MOST_FACTORED = 8192  # queries whose scores are never made
+_MOST_FACTORED = 2048  # queries whose scores are never made; their histories are
 # What a chunk takes: the scores as the model gives them, made contiguous, masked; the marks of a comparison ...
 _BYTES_PER_SCORE = 4 * 4
 # ... and int64 indices with their temporaries, of a place in a list, a target, an event of an excluded history.

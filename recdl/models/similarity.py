@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 from recdl.data.matrix import Sparse
 from recdl.errors import ConfigError
 from recdl.models.nearest import Terms, nearest
+from recdl.models.sums import column_counts, column_sums, row_sums
 
 Measure = Literal["cosine", "pearson", "adjusted_cosine", "jaccard", "dot"]
 
@@ -62,11 +63,11 @@ class Corpus:
     def of(cls, rows: Sparse, weighting: Weighting) -> "tuple[Corpus, Sparse]":
         """Return what `rows` (n, n_columns) have, and the rows, weighted."""
         n, n_columns = rows.shape
-        counts = np.bincount(rows.indices, minlength=n_columns).astype(np.float64)
+        counts = column_counts(rows)
         mean_length = float(rows.data.sum(dtype=np.float64)) / max(n, 1)
         corpus = cls(n, counts, np.zeros(n_columns), mean_length)
         weighted = corpus.weighted(rows, weighting)
-        means = np.bincount(weighted.indices, weights=weighted.data, minlength=n_columns) / max(n, 1)
+        means = column_sums(weighted) / max(n, 1)
         return cls(n, counts, means, mean_length), weighted
 
     def weighted(self, rows: Sparse, weighting: Weighting) -> Sparse:
@@ -180,13 +181,6 @@ class Similarity:
         spread = _spread(squares - 2 * shared + all_means, squares + all_means)
         addend: npt.NDArray[np.float64] = shared - all_means / 2
         return Terms(nothing, addend, spread**exponent)
-
-
-def row_sums(rows: Sparse, *, power: int = 1) -> npt.NDArray[np.float64]:
-    """Return (n,) float64 sums of each row's entries to a power."""
-    where = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-    weights = rows.data.astype(np.float64) ** power
-    return np.bincount(where, weights=weights, minlength=rows.shape[0]).astype(np.float64)
 
 
 def _spread(left: npt.NDArray[np.float64], of: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

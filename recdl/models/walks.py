@@ -13,7 +13,7 @@ from recdl.errors import ConfigError
 from recdl.models.matrix_state import restored_matrix
 from recdl.models.nearest import Terms, nearest, product
 from recdl.models.protocol import RankingTask, State
-from recdl.models.similarity import row_sums
+from recdl.models.sums import row_sums
 from recdl.models.weights import EventWeights, Weighing
 
 _PLAIN = EventWeights()

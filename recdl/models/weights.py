@@ -5,10 +5,9 @@ from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
 
 from recdl.data.interactions import Interactions
-from recdl.data.matrix import Sparse, history_matrix, user_item_matrix
+from recdl.data.matrix import Sparse, history_matrix, sparse_rows, user_item_matrix
 from recdl.data.queries import Queries, ragged_positions
 from recdl.errors import ConfigError, DataError
 from recdl.models.matrix_state import flat
@@ -199,9 +198,9 @@ class Weighing:
         firsts = np.flatnonzero(np.diff(keys, prepend=-1))
         combine = np.maximum if self.rule.repeats == "once" else np.add
         values = combine.reduceat(weights[order], firsts) if len(firsts) else np.zeros(0)
-        values = (np.log2(1 + values) if self.rule.repeats == "log" else values).astype(np.float32)
-        kept = values > 0
+        values = np.log2(1 + values) if self.rule.repeats == "log" else values
+        weighed = np.asarray(values, np.float32)
+        kept = weighed > 0
         pairs = keys[firsts][kept]
         starts = np.searchsorted(pairs, np.arange(len(offsets)) * n_items)
-        parts = (values[kept], (pairs % n_items).astype(np.int32), starts)
-        return csr_array(parts, shape=(len(offsets) - 1, n_items))
+        return sparse_rows(weighed[kept], pairs % n_items, starts, n_items)

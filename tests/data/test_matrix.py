@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recdl.data.interactions import Interactions
-from recdl.data.matrix import history_matrix, user_item_matrix
+from recdl.data.matrix import history_matrix, sparse_rows, user_item_matrix
 from recdl.data.queries import Queries
 from recdl.errors import DataError
 from tests.logs import log_of_items
@@ -36,3 +36,9 @@ def test_a_log_without_events_is_refused() -> None:
 def test_a_history_item_outside_the_catalogue_is_refused() -> None:
     with pytest.raises(DataError, match="item index 3, but the model was fitted on 3 items"):
         history_matrix(Queries.anonymous([[3]]), 3)
+
+
+def test_a_matrix_has_int32_indices_though_its_offsets_are_int64() -> None:
+    matrix = sparse_rows(np.ones(2, np.float32), np.array([1, 0]), np.array([0, 1, 2]), 3)
+    assert matrix.indices.dtype == matrix.indptr.dtype == np.int32
+    assert matrix.toarray().tolist() == [[0, 1, 0], [1, 0, 0]]

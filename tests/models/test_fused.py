@@ -103,7 +103,7 @@ def test_every_factored_model_is_ranked_as_by_its_dense_scores(make: Any, n_item
     for seed in range(4):
         log, task = _case(seed, n_items)
         model = make().fit(log)
-        for k in (1, 7, 400):
+        for k in (1, 7, 20, 400):
             _assert_like_dense(model, task, k)
 
 
