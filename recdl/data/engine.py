@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
+from recdl.data.opening import first_other_ending, malformed_line
 from recdl.errors import DataError
 
 if TYPE_CHECKING:
@@ -68,8 +69,16 @@ def reading_errors(shown: Path | str, copies: Mapping[str, str] | None = None) -
 
 def _unreadable(error: Exception, shown: str, copies: Mapping[str, str]) -> DataError:
     text, reason = str(error), _reason(error)
+    if "state machine reached an invalid state" in text:  # in which line, DuckDB does not say
+        for path, name in copies.items():
+            line = first_other_ending(Path(path))
+            if line is not None:
+                ends = r"ends in another way than the line before it (\r\n and \n); write all lines alike"
+                return DataError(f"{name}, line {line}: {ends}")
     for path in sorted(copies, key=len, reverse=True):
         if path in text:
+            if "Malformed JSON" in reason:
+                reason = malformed_line(Path(path), reason)
             return DataError(f"{copies[path]} cannot be read: {reason.replace(path, copies[path])}")
     return DataError(f"{shown} cannot be read: {reason}")
 

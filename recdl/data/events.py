@@ -17,7 +17,13 @@ from recdl.data.prepared import REASONS
 from recdl.data.readers import Layout, Opened, open_files, read, row_place, title
 from recdl.data.reading import input_files
 from recdl.data.sources import MAX_BEHAVIORS, CsvLog, FileLog, JsonLog
-from recdl.data.timestamps import format_advice, iso_microseconds, microseconds
+from recdl.data.timestamps import (
+    format_advice,
+    holds_nothing,
+    iso_microseconds,
+    microseconds,
+    no_number,
+)
 from recdl.errors import DataError
 
 if TYPE_CHECKING:
@@ -128,13 +134,13 @@ def _typed(table: "ibis.Table", log: FileLog, part: Opened, behavior: str | None
 
 
 def _time(table: Any, log: FileLog, part: Opened) -> Any:
-    column = table["timestamp"]
+    column = table["timestamp"].name(log.columns.timestamp)
     if part.layout.dialect.decimal == "," and column.type().is_string():
         column = column.replace(",", ".")
     try:
         return microseconds(column, log.time)
     except DataError as error:
-        raise DataError(f"{title(part.shown)}: column {log.columns.timestamp!r}: {error}") from error
+        raise DataError(f"{title(part.shown)}: {error}") from error
 
 
 def _weight(column: Any, place: str, *, comma: bool) -> Any:
@@ -146,11 +152,13 @@ def _weight(column: Any, place: str, *, comma: bool) -> Any:
     import ibis
 
     kind = column.type()
+    if holds_nothing(kind):
+        return ibis.null("float32")
     if kind.is_string():
         text = (column.replace(",", ".") if comma else column).strip()
         column = text.re_search(_NUMBER).ifelse(text, ibis.null("string")).try_cast("float64")
     elif kind.is_floating():
-        column = _no_number(column).ifelse(ibis.null("float64"), column.cast("float64"))
+        column = no_number(column).ifelse(ibis.null("float64"), column.cast("float64"))
     elif not (kind.is_integer() or kind.is_decimal()):
         raise DataError(f"{place} is of type {kind}; weights are numbers")
     number = column.cast("float64")
@@ -174,6 +182,8 @@ def id_text(column: Any, place: str) -> Any:
     import ibis
 
     kind = column.type()
+    if holds_nothing(kind):
+        return ibis.null("string")
     if kind.is_string():
         return ibis.ifelse(column.strip() == "", ibis.null("string"), column)  # blanks name nobody
     if kind.is_integer() or kind.is_decimal() or kind.is_uuid():
@@ -182,25 +192,17 @@ def id_text(column: Any, place: str) -> Any:
         _check_exact(column, place)
         whole = column.try_cast("int64")  # null for what is no number; `floor` would cast that too, and fail
         return ibis.cases(
-            (_no_number(column), ibis.null("string")),
+            (no_number(column), ibis.null("string")),
             (whole == column, whole.cast("string")),
             else_=column.cast("string"),
         )
     raise DataError(f"{place} is of type {kind}; ids and behaviours are text or numbers")
 
 
-def _no_number(column: Any) -> Any:
-    """Return where a floating-point column is NaN.
-
-    By its text: DuckDB 2.0 takes `isnan` for false throughout where a Parquet file's statistics leave NaN out.
-    """
-    return column.cast("string").lower().isin(["nan", "-nan"])
-
-
 def _check_exact(column: Any, place: str) -> None:
     """Refuse ids that became floating-point numbers (integers with gaps do) and lost digits thereby."""
     largest = 2**24 if column.type().is_float32() else 2**53
-    large = (column.abs() >= largest) & ~_no_number(column)
+    large = (column.abs() >= largest) & ~no_number(column)
     found = column.abs().max(where=large).to_pyarrow().as_py()
     if found is not None:
         raise DataError(

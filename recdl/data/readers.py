@@ -2,8 +2,6 @@
 
 import codecs
 import csv
-import gzip
-import io
 import json
 import shutil
 import zipfile
@@ -12,13 +10,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recdl.data.engine import reading_errors
 from recdl.data.inputs import Dialect
+from recdl.data.opening import open_binary, open_text
 from recdl.data.reading import InputFile
 from recdl.errors import DataError
 
@@ -302,20 +301,6 @@ def row_place(opened: Opened, row: int) -> str:
         except csv.Error:  # a field that is longer than Python's csv allows
             return f"row {row + 1}"
         return f"line {reader.line_num}"
-
-
-def open_binary(path: Path) -> BinaryIO:
-    """Open a file for reading bytes, unpacked if its name ends in `.gz` or `.zst`."""
-    if path.suffix.lower() == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    if path.suffix.lower() == ".zst":
-        return pa.input_stream(str(path), compression="zstd")  # type: ignore[no-any-return]
-    return path.open("rb")
-
-
-def open_text(path: Path) -> TextIO:
-    """Open a UTF-8 file, with or without a byte-order mark, packed or not; other bytes become surrogates."""
-    return io.TextIOWrapper(open_binary(path), encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 def _plain(file: InputFile, layout: Layout, scratch: Path) -> Path:

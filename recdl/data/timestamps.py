@@ -38,6 +38,10 @@ def microseconds(column: "ibis.Value", time: Time) -> "ibis.Value":
     import ibis
 
     kind = column.type()
+    if holds_nothing(kind):
+        return ibis.null("int64")
+    if kind.is_floating():
+        column = no_number(column).ifelse(ibis.null(str(kind)), column)
     if kind.is_string():
         # This also keeps DuckDB 2.0 from moving the casts below into its CSV reader, where they fail for good.
         column = column.nullif("")
@@ -55,6 +59,20 @@ def microseconds(column: "ibis.Value", time: Time) -> "ibis.Value":
         number = _auto_number(column)
         return ibis.coalesce(number, _iso(column, time)) if kind.is_string() else number
     return _text(column.cast("string"), time)
+
+
+def holds_nothing(kind: Any) -> bool:
+    """Whether a column is of the type of nothing: in Parquet, one of which every row is empty."""
+    return bool(kind.is_null() or (kind.is_unknown() and "NULL" in str(kind)))
+
+
+def no_number(column: Any) -> Any:
+    """Return where a floating-point column is NaN.
+
+    By its text: DuckDB 2.0 takes `isnan` for false throughout where a Parquet file's statistics leave NaN out, and
+    any comparison that they decide.
+    """
+    return column.cast("string").lower().isin(["nan", "-nan"])
 
 
 def iso_microseconds(text: str, time: Time) -> int:
@@ -87,7 +105,7 @@ def _number(column: Any, unit: str) -> Any:
         if scale == 1:
             return whole
         return ibis.coalesce(whole, _scaled(column.try_cast(f"decimal(18, {len(str(scale)) - 1})"), scale))
-    return _scaled(column.cast("int64") if kind.is_integer() else column, scale)
+    return _scaled(column.try_cast("int64") if kind.is_integer() else column, scale)
 
 
 def _whole(text: Any) -> Any:
@@ -118,7 +136,7 @@ def _auto_number(column: Any) -> Any:
     import ibis
 
     if not column.type().is_string():
-        return _auto_scaled(column.cast("int64") if column.type().is_integer() else column)
+        return _auto_scaled(column.try_cast("int64") if column.type().is_integer() else column)
     whole = _auto_scaled(_whole(column))
     return ibis.coalesce(whole, _auto_scaled(column.try_cast("decimal(24, 6)")))
 
