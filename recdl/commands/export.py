@@ -26,6 +26,7 @@ def export(config: Mapping[str, Any]) -> None:
     check_bundle_folder(folder, overwrite=settings.overwrite)
     model_of_run(record)  # what was learned fits what the bundle will say the model is
     log = log_of_run(record, prepared=settings.prepared, progress=settings.progress)
-    allowed = candidates(learned_from(record, split_of_run(record, log)))
+    rule = record.config["evaluation"].get("candidates", "trained")  # a run of an earlier version has none
+    allowed = candidates(learned_from(record, split_of_run(record, log)), rule)
     write_bundle(folder, record, log, candidates=allowed, overwrite=settings.overwrite)
     print(folder)

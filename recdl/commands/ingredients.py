@@ -18,6 +18,7 @@ from recdl.data.preparation import prepare
 from recdl.data.prepared import PreparedLog
 from recdl.data.splits import Split, split_log
 from recdl.errors import DataError, RecordError
+from recdl.evaluation.protocol import CandidateRule
 from recdl.evaluation.records import RunRecord
 from recdl.models.protocol import Recommender
 
@@ -34,8 +35,10 @@ def fresh_folder(root: Path, name: str) -> Path:
     return folder
 
 
-def candidates(train: Interactions) -> npt.NDArray[np.bool_]:
-    """Return (n_items,) bool, the items that any model may recommend: those with an event in train."""
+def candidates(train: Interactions, rule: CandidateRule) -> npt.NDArray[np.bool_]:
+    """Return (n_items,) bool, the items that any model may recommend: those with an event in train, or all."""
+    if rule == "catalogue":
+        return np.ones(train.n_items, np.bool_)
     mask = np.zeros(train.n_items, np.bool_)
     mask[train.items] = True
     return mask

@@ -56,7 +56,7 @@ def record_evaluations(
         evaluation = evaluate(
             model,
             one.query_set,
-            candidates=candidates(one.learned_from),
+            candidates=candidates(one.learned_from, protocol.candidates),
             protocol=protocol,
             seed=seed,
             progress=progress,

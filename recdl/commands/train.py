@@ -65,7 +65,8 @@ def record_run(config: Mapping[str, Any]) -> RunRecord:
     )
     record_split(writer, split)
     started = time.perf_counter()
-    task = RankingTask(split.validation, candidates(split.train), plan.protocol.exclude_history)
+    allowed = candidates(split.train, plan.protocol.candidates)
+    task = RankingTask(split.validation, allowed, plan.protocol.exclude_history)
     model = plan.model.fit(split.train, task)
     fit_seconds = time.perf_counter() - started
     curve = getattr(model, "learning_curve_", [])  # baselines learn in one go and have none

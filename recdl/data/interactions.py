@@ -1,15 +1,18 @@
 """The encoded log: flat arrays grouped by user and sorted by time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from recdl.errors import DataError, RecordError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _ARRAYS = {"offsets": np.int64, "items": np.int32, "behaviors": np.int8, "timestamps": np.int64}
 _OPTIONAL: dict[str, type[np.generic]] = {"weights": np.float32, "sessions": np.int32}
@@ -33,6 +36,8 @@ class Interactions:
             price), of either sign; None where no such column was asked for.
         sessions: (n_events,) int32, the session of each event, by a number of its user's own (two users' sessions
             0 are two sessions); -1 where the log does not name one; None where no such column was asked for.
+        user_table: What the log says of its users, row i of index i; None: nothing.
+        item_table: The same of items.
 
     The arrays may be memory-mapped; nothing here holds a copy of them. The invariants are checked once, when made.
     """
@@ -47,6 +52,8 @@ class Interactions:
     timed: bool = True
     weights: npt.NDArray[np.float32] | None = None
     sessions: npt.NDArray[np.int32] | None = None
+    user_table: "pa.Table | None" = None
+    item_table: "pa.Table | None" = None
 
     def __post_init__(self) -> None:
         for name, dtype in (_ARRAYS | {name: _OPTIONAL[name] for name in self.optional_arrays()}).items():
@@ -59,6 +66,9 @@ class Interactions:
         assert all(len(array) == n for array in self.optional_arrays().values()), "a value for each event, or none"
         assert len(self.offsets) and self.offsets[0] == 0 and self.offsets[-1] == n, "offsets must span the events"
         assert (np.diff(self.offsets) >= 0).all(), "offsets must not fall"
+        for name, rows in (("user_table", self.n_users), ("item_table", self.n_items)):
+            table = getattr(self, name)
+            assert table is None or len(table) == rows, f"{name} must have a row for each index"
         for start in range(0, n, _BLOCK):
             self._check_block(start, min(start + _BLOCK, n))
 
@@ -117,6 +127,8 @@ class Interactions:
             behavior_names=self.behavior_names,
             behavior_weights=self.behavior_weights,
             timed=self.timed,
+            user_table=self.user_table,
+            item_table=self.item_table,
             **{name: np.asarray(array[mask]) for name, array in self.optional_arrays().items()},
         )
 
@@ -135,8 +147,9 @@ class Interactions:
         behavior_weights: tuple[float, ...] | None = None,
         timed: bool = True,
         optional: Sequence[str] = (),
+        tables: "Mapping[str, pa.Table] | None" = None,
     ) -> Self:
-        """Memory-map what `save` wrote, with those of the optional arrays that are named.
+        """Memory-map what `save` wrote, with those of the optional arrays that are named, beside given tables.
 
         Raises:
             RecordError: If a file is missing, cut short, or not what it should be.
@@ -157,6 +170,7 @@ class Interactions:
                 behavior_names=behavior_names,
                 behavior_weights=behavior_weights,
                 timed=timed,
+                **(tables or {}),
             )
         except AssertionError as error:
             raise RecordError(f"{folder} is damaged ({error}); delete it and prepare the log again") from error

@@ -22,6 +22,7 @@ from recdl.data.prepared import FORMAT_VERSION, PreparedLog, content_fingerprint
 from recdl.data.reading import Source, as_file, identity
 from recdl.data.snapshots import in_files
 from recdl.data.sources import FileLog, Filters
+from recdl.data.tables import open_tables
 from recdl.data.vocabulary import Vocabulary
 from recdl.errors import DataError
 from recdl.storage import array_file, fingerprint, whole_folder, write_json
@@ -141,7 +142,7 @@ def _write(
         manifest["optional_arrays"] = list(interactions.optional_arrays())
     if interactions.behavior_weights is not None:
         manifest["behavior_weights"] = dict(zip(found.names, interactions.behavior_weights, strict=True))
-    tables = PreparedLog(folder, interactions, users, items, manifest, fingerprint="").tables()
+    tables = open_tables(folder, manifest, n_users=len(users), n_items=len(items))
     content = content_fingerprint(interactions, users, items, tables)
     write_json(folder / "manifest.json", manifest | {"fingerprint": content})
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +12,7 @@ import pyarrow as pa
 from rich.table import Table
 
 from recdl.data.interactions import Interactions
-from recdl.data.tables import open_table, table_parts
+from recdl.data.tables import open_tables, table_parts
 from recdl.data.timestamps import iso_text
 from recdl.data.vocabulary import Vocabulary
 from recdl.errors import RecordError
@@ -79,6 +78,7 @@ class PreparedLog:
                 behavior_weights=None if weights is None else tuple(weights[name] for name in names),
                 timed=bool(manifest.get("timed", True)),
                 optional=tuple(manifest.get("optional_arrays", ())),
+                tables=open_tables(folder, manifest, n_users=len(users), n_items=len(items)),
             )
             expected = manifest["fingerprint"]
         except KeyError as error:
@@ -88,18 +88,15 @@ class PreparedLog:
             raise RecordError(f"{folder} does not hold what its manifest says; {_way_out(folder)}")
         return log
 
-    @cached_property
+    @property
     def user_table(self) -> pa.Table | None:
         """What is known of the users, row i for index i; None if nothing came with the log."""
-        return self._table("user_table", len(self.users))
+        return self.interactions.user_table
 
-    @cached_property
+    @property
     def item_table(self) -> pa.Table | None:
         """What is known of the items, row i for index i; None if nothing came with the log."""
-        return self._table("item_table", len(self.items))
-
-    def _table(self, key: str, rows: int) -> pa.Table | None:
-        return open_table(self.folder, key, rows=rows) if key in self.manifest.get("tables", {}) else None
+        return self.interactions.item_table
 
     def tables(self) -> dict[str, pa.Table]:
         """Return the tables of users and items that came with the log, by name."""

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from recdl.data.core import Left, Mask, blocks, kept_events
 from recdl.data.interactions import Interactions
 from recdl.data.prepared import PreparedLog, content_fingerprint, event_counts
-from recdl.data.tables import open_table
+from recdl.data.tables import open_table, open_tables
 from recdl.data.vocabulary import Vocabulary
 from recdl.storage import array_file, write_json
 
@@ -54,7 +54,7 @@ def write_part(log: PreparedLog, folder: Path, left: Left, changes: Mapping[str,
         known[key] = _table_counts(log, key, kept[key], open_table(folder, key, rows=int(kept[key].sum())))
     manifest = {**log.manifest, **changes, "tables": known}
     manifest["counts"] = {**manifest["counts"], **event_counts(interactions)}
-    tables = PreparedLog(folder, interactions, users, items, manifest, fingerprint="").tables()
+    tables = open_tables(folder, manifest, n_users=len(users), n_items=len(items))
     manifest["fingerprint"] = content_fingerprint(interactions, users, items, tables)
     write_json(folder / "manifest.json", manifest)
     return manifest

@@ -119,6 +119,8 @@ def _grouped(log: Interactions, begins: Positions, moved: dict[str, Any] | None 
     changes = moved or {}
     changes["offsets"] = np.append(begins, log.n_events).astype(np.int64)
     changes["sessions"] = None  # its numbers are of users
+    if log.user_table is not None:
+        changes["user_table"] = log.user_table.take(_owners(log, begins))
     return replace(log, **changes)
 
 

@@ -1,6 +1,6 @@
 """Tables of users and items in a prepared folder: opened, and identified by what they hold."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recdl.errors import RecordError
+
+
+def open_tables(folder: Path, manifest: Mapping[str, Any], *, n_users: int, n_items: int) -> dict[str, pa.Table]:
+    """Open the tables of users and items that a manifest names, by name.
+
+    Raises:
+        RecordError: As `open_table` does.
+    """
+    rows = {"user_table": n_users, "item_table": n_items}
+    named = manifest.get("tables", {})
+    return {key: open_table(folder, key, rows=n) for key, n in rows.items() if key in named}
 
 
 def open_table(folder: Path, key: str, *, rows: int) -> pa.Table:

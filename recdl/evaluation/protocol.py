@@ -1,6 +1,7 @@
 """What is measured and by which rules: the settings that two figures must share to be comparable."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from recdl import storage
 from recdl.errors import ConfigError
@@ -11,6 +12,7 @@ COVERAGE = "coverage"
 
 TIE_RULE = "expected position among equal scores"
 CANDIDATE_RULE = "items with a train event"
+CandidateRule = Literal["trained", "catalogue"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class EvaluationProtocol:
         cutoffs: Lengths of the list that is looked at, each at least 1.
         exclude_history: Whether the items of a query's own history are taken out of its candidates, whatever the
             model. A target in the history is then a miss.
+        candidates: Which items are ranked: those `trained` on, which have an event in train, or the whole
+            `catalogue`, so that a model is asked for new items, too, of which only features can tell it something.
         confidence: Share of the bootstrap distribution that an interval holds, in (0, 1).
         n_bootstrap: Replicates of the bootstrap.
 
@@ -32,6 +36,7 @@ class EvaluationProtocol:
     metrics: tuple[str, ...]
     cutoffs: tuple[int, ...]
     exclude_history: bool = False
+    candidates: CandidateRule = "trained"
     confidence: float = 0.95
     n_bootstrap: int = 1000
 
@@ -44,6 +49,8 @@ class EvaluationProtocol:
             values = getattr(self, key)
             if not values or len(set(values)) < len(values):
                 raise ConfigError(f"{key}: name at least one, and none twice, not {list(values)}")
+        if self.candidates not in get_args(CandidateRule):
+            raise ConfigError(f"candidates: trained or catalogue, not {self.candidates!r}")
         if min(self.cutoffs) < 1:
             raise ConfigError(f"cutoffs: each must be at least 1, not {list(self.cutoffs)}")
         if not 0 < self.confidence < 1:
@@ -61,7 +68,7 @@ class EvaluationProtocol:
             {
                 "metric_version": METRIC_VERSION,
                 "ties": TIE_RULE,
-                "candidates": CANDIDATE_RULE,
+                "candidates": CANDIDATE_RULE if self.candidates == "trained" else self.candidates,
                 "exclude_history": self.exclude_history,
                 "confidence": self.confidence,
                 "n_bootstrap": self.n_bootstrap,

@@ -43,7 +43,7 @@ class Bundle:
         state: What the model learned, for `set_state`.
         users: Raw ids of the users the model was trained on.
         items: Raw ids of the catalogue.
-        candidates: (n_items,) bool, the items that may be recommended: those with an event in the train part.
+        candidates: (n_items,) bool, the items that may be recommended: those that the run ranked.
     """
 
     manifest: dict[str, Any]
@@ -118,7 +118,7 @@ def write_bundle(
         folder: Where to; whole or absent. An earlier bundle is replaced only once the new one is whole.
         record: The run.
         log: The prepared log the run was trained on.
-        candidates: (n_items,) bool, the items with an event in the train part of the run's split.
+        candidates: (n_items,) bool, the items that the run ranked.
         overwrite: Whether a bundle at `folder` may be replaced.
 
     Raises:

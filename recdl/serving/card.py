@@ -14,8 +14,8 @@ A recommender exported by recdl {recdl_version} on {created}.
 - **Trained**: by the run `{run_id}`, finished on {finished}.
 - **Split**: {split} (fingerprint `{split_fingerprint}`). The model learned from the train part; the
   validation part may have chosen when to stop, the test part was only measured on.
-- **Recommends**: {n_candidates:,} of the {n_items:,} items, those with an event in the train part. In the
-  evaluation, what a query's history held {history} recommended again.
+- **Recommends**: {n_candidates:,} of the {n_items:,} items, those that were ranked when it was
+  evaluated. There, what a query's history held {history} recommended again.
 
 ## Measured
 

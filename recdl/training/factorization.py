@@ -1,7 +1,7 @@
 """Recommenders that learn a vector a user and a vector an item."""
 
 from collections.abc import Callable, Mapping
-from copy import copy
+from copy import copy, deepcopy
 from functools import partial
 from typing import Literal, Protocol, Self, cast, final, get_args
 
@@ -35,6 +35,7 @@ from recdl.training.networks import (
     torch_seed,
 )
 from recdl.training.settings import TrainerSettings
+from recdl.training.sides import Side, SideFeatures, Sides
 from recdl.training.starts import Aim, Contribution, Start
 from recdl.training.trainer import fit_network
 
@@ -89,6 +90,8 @@ class FactorizationRecommender:
             batch size and the learning rate.
         batch_size: Positives a step; of the softmax losses, users a step.
         start: What the network starts from, beside or in place of chance.
+        features: What is read of the log's tables of users and items. An item without an event in train is then
+            scored by what is known of it, and a user without one is the mean user but for what is known.
         behavior_weights: What a pair counts, by the weightiest behaviour that it was seen with; 0 learns nothing
             from it, nor takes it for a negative. Behaviours that are not named, and all when None, count 1.
         trainer: Where and how long to train.
@@ -106,6 +109,7 @@ class FactorizationRecommender:
         batch_size: int = 256,
         behavior_weights: Mapping[str, float] | None = None,
         start: Start | None = None,
+        features: SideFeatures | None = None,
         trainer: TrainerSettings | None = None,
         seed: int = 0,
     ) -> None:
@@ -126,6 +130,7 @@ class FactorizationRecommender:
         self.batch_size = batch_size
         self.behavior_weights = behavior_weights
         self.start = start or Start()
+        self.features = features or SideFeatures()
         self.trainer = trainer or TrainerSettings()
         self.seed = seed
         self.start_from({})
@@ -148,10 +153,15 @@ class FactorizationRecommender:
         self.trained_items_ = positives.popularity > 0
         sizes = (train.n_users, train.n_items)
         check_network_memory(self.network, *sizes, accelerator=self.trainer.accelerator)
+        trained: dict[Side, npt.NDArray[np.bool_]] = {"users": self.trained_users_, "items": self.trained_items_}
+        features = self.features.encoded(train, trained)
         with torch_seed(self.seed):
             self.network_ = self.network(*sizes)
+            self.sides_ = Sides(features, self._widths(), own_dropout=self.features.own_dropout)
             aim = Aim(positives, pointwise=self.loss in _POINTWISE, n_negatives=self.negatives.n)
             self.start.apply(self.network_, {**parts, **self.starts}, train, aim)
+            for side in features:  # who has no event in train has no vector of its own
+                self._table(side).data[torch.from_numpy(~trained[side])] = 0
             module, batches = self._pairs(positives) if self.loss in _PAIR_LOSSES else self._rows(positives)
             module.steps_per_epoch = batches.n_steps
             self.learning_curve_ = fit_network(self, module, batches, validation=validation, settings=self.trainer)
@@ -170,10 +180,15 @@ class FactorizationRecommender:
 
     def contribution(self, *, sketch: bool) -> Contribution | None:
         """Return what another network may start from, or, of `sketch`, the like for two users and items."""
-        if not sketch:
-            return Contribution.of(self.network_)
-        with torch_seed(0):
-            return Contribution.of(self.network(2, 2))
+        if sketch:
+            with torch_seed(0):
+                return Contribution.of(self.network(2, 2))
+        network = self.network_
+        if self.sides_.features:
+            network = deepcopy(network)
+            for side in self.sides_.features:
+                _embedding(network, side).data = self.sides_.table(side, self._table(side)).detach()
+        return Contribution.of(network)
 
     def refit(self, train: Interactions) -> Self:
         """Return a fresh model that learned from `train` for its best epochs, as did those that it starts from.
@@ -199,6 +214,7 @@ class FactorizationRecommender:
             learning_rate=self.learning_rate,
             l2=self.l2,
             rows=self._touches_few(self.batch_size * (1 + self.negatives.n)),
+            sides=self.sides_,
         )
         return module, batches
 
@@ -209,7 +225,16 @@ class FactorizationRecommender:
         batches = RowBatches(positives, negatives, batch_size=self.batch_size, seed=self.seed)
         pairs = self.batch_size * len(positives.users) // max(1, len(self.trained_users_))
         few = not full and self._touches_few(pairs + self.negatives.n)
-        module = RowModule(self.network_, learning_rate=self.learning_rate, l2=self.l2, rows=few)
+        # Else items that train lacks would be learned to be unwanted, and with them whatever is known of them.
+        catalogue = torch.from_numpy(np.flatnonzero(self.trained_items_)) if "items" in self.sides_ else None
+        module = RowModule(
+            self.network_,
+            learning_rate=self.learning_rate,
+            l2=self.l2,
+            rows=few,
+            sides=self.sides_,
+            catalogue=catalogue,
+        )
         return module, batches
 
     def _touches_few(self, n_indices: int) -> bool:
@@ -220,8 +245,8 @@ class FactorizationRecommender:
     def score(self, queries: Queries) -> npt.NDArray[np.float32]:
         """Return (n_queries, n_items) float32 logits."""
         network = cast(InteractionNetwork, self.network_)
-        items = network.item_embedding.weight
-        users = self._user_vectors(queries)
+        items = self.sides_.table("items", self._table("items"))
+        users = self._user_vectors(queries, items)
         scores = np.empty((len(queries), len(items)), np.float32)
         rows = max(1, _PAIRS_AT_ONCE // len(items))
         for start in range(0, len(queries), rows):
@@ -233,9 +258,10 @@ class FactorizationRecommender:
         return scores
 
     def get_state(self) -> State:
-        """Return the network's weights, and which users and items it was trained on."""
+        """Return the network's weights, which users and items it was trained on, and what is known of them."""
         return {
             **network_state(self.network_),
+            **self.sides_.arrays(),
             "trained_users": self.trained_users_,
             "trained_items": self.trained_items_,
         }
@@ -252,19 +278,30 @@ class FactorizationRecommender:
             self.network_ = self.network(len(self.trained_users_), len(self.trained_items_))
         load_network_state(self.network_, state)
         self.network_.eval()
+        self.sides_ = Sides.restored(self.features, state, self._widths())
         return self
 
-    def _user_vectors(self, queries: Queries) -> torch.Tensor:
-        """Return (n_queries, d) vectors: learned, folded in, or the mean user's."""
-        network = cast(InteractionNetwork, self.network_)
-        table = network.user_embedding.weight
+    def _table(self, side: Side) -> nn.Parameter:
+        return _embedding(self.network_, side)
+
+    def _widths(self) -> dict[Side, int]:
+        return {side: self._table(side).shape[1] for side in get_args(Side)}
+
+    def _user_vectors(self, queries: Queries, items: torch.Tensor) -> torch.Tensor:
+        """Return (n_queries, d) vectors: learned, folded in given the items', or the mean user's."""
+        table = self.sides_.table("users", self._table("users"))
         device = table.device
-        known = (queries.users >= 0) & (queries.users < len(self.trained_users_))
+        named = (queries.users >= 0) & (queries.users < len(self.trained_users_))
+        known = named.copy()
         known[known] = self.trained_users_[queries.users[known]]
         trained = table[torch.from_numpy(self.trained_users_).to(device)]
         mean = trained.mean(0)
         deviation = trained.std(0, correction=0)
         vectors = mean.repeat(len(queries), 1)
+        if "users" in self.sides_:  # of whom nothing is learned, something may be known
+            asked = torch.from_numpy(queries.users[named & ~known].astype(np.int64)).to(device)
+            own = self._table("users")[torch.from_numpy(self.trained_users_).to(device)].mean(0)
+            vectors[torch.from_numpy(named & ~known).to(device)] = own + table[asked]
         vectors[torch.from_numpy(known).to(device)] = table[
             torch.from_numpy(queries.users[known].astype(np.int64)).to(device)
         ]
@@ -272,12 +309,22 @@ class FactorizationRecommender:
         rows = max(1, _PAIRS_AT_ONCE // (_FOLD_IN_NEGATIVES + _FOLD_IN_HISTORY))
         for start in range(0, len(new), rows):
             part = new[start : start + rows]
-            vectors[torch.from_numpy(part).to(device)] = self._fold_in(queries[part], mean, deviation)
+            places = torch.from_numpy(part).to(device)
+            vectors[places] = self._fold_in(queries[part], vectors[places], deviation, items)
         return vectors
 
     @torch.inference_mode(False)
-    def _fold_in(self, queries: Queries, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
-        """Fit (n_queries, d) user vectors to histories, the rest of the network held fixed."""
+    def _fold_in(
+        self, queries: Queries, mean: torch.Tensor, deviation: torch.Tensor, items: torch.Tensor
+    ) -> torch.Tensor:
+        """Fit (n_queries, d) user vectors to histories, the rest of the network held fixed.
+
+        Args:
+            queries: The histories.
+            mean: (n_queries, d), of the prior ...
+            deviation: (d,) ... and its standard deviation.
+            items: (n_items, d) vectors.
+        """
         network = cast(InteractionNetwork, self.network_)
         device = device_of(self.network_)
         positives, mask = _padded_history(queries)
@@ -285,7 +332,7 @@ class FactorizationRecommender:
         drawn = np.random.default_rng(self.seed).choice(catalogue, _FOLD_IN_NEGATIVES)
         # A negative that the visitor has is none: it weighs nothing.
         weight = torch.from_numpy(~(positives[:, None, :] == drawn[None, :, None]).any(2)).float().to(device)
-        items = network.item_embedding.weight.detach()
+        items = items.detach()
         shown = items[torch.from_numpy(positives).to(device)]
         hidden = items[torch.from_numpy(drawn).to(device)]
         present = torch.from_numpy(mask).float().to(device)
@@ -296,7 +343,7 @@ class FactorizationRecommender:
             scale = (len(catalogue) - present.sum(1, keepdim=True)).clamp(min=1.0) / drawn_sum
         offsets = torch.where(weight > 0, scale.log(), -torch.inf)
         mean, deviation = mean.clone(), deviation.clone()  # out of inference mode
-        standard = torch.zeros(len(queries), len(mean), device=device, requires_grad=True)
+        standard = torch.zeros_like(mean, requires_grad=True)
         optimizer = torch.optim.Adam([standard], lr=_FOLD_IN_RATE)
         for _ in range(_FOLD_IN_STEPS):
             vectors = mean + deviation * standard
@@ -312,6 +359,12 @@ class FactorizationRecommender:
             (standard.grad,) = torch.autograd.grad(loss, [standard])
             optimizer.step()
         return (mean + deviation * standard).detach()
+
+
+def _embedding(network: nn.Module, side: Side) -> nn.Parameter:
+    interactions = cast(InteractionNetwork, network)
+    embedding = interactions.user_embedding if side == "users" else interactions.item_embedding
+    return cast(nn.Parameter, embedding.weight)
 
 
 def _padded_history(queries: Queries) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

@@ -17,6 +17,7 @@ from recdl.training.averaging import WeightAverage
 from recdl.training.losses import row_softmax, sampled_row_softmax
 from recdl.training.optimizers import RowAdamW, RowTable
 from recdl.training.sequence_losses import NextItemLoss
+from recdl.training.sides import Lookup, Sides
 
 _CHECK_EVERY = 50
 _FLOATS_AT_ONCE = 1 << 22  # 16 MiB of activations
@@ -124,10 +125,14 @@ class InteractionModule(FitModule):
         learning_rate: Of Adam.
         l2: Share that an epoch's decay takes off each embedding, whatever the batch size and the learning rate.
         rows: Whether a step updates only the rows that it touches.
+        sides: What is known of users and items beside that.
     """
 
-    def __init__(self, network: nn.Module, *, learning_rate: float, l2: float, rows: bool) -> None:
+    def __init__(
+        self, network: nn.Module, *, learning_rate: float, l2: float, rows: bool, sides: Sides | None = None
+    ) -> None:
         super().__init__(network, learning_rate=learning_rate)
+        self.sides = Sides({}, {}) if sides is None else sides
         self.l2 = l2
         self.rows = rows
         self.interactions = cast(InteractionNetwork, network)
@@ -144,6 +149,8 @@ class InteractionModule(FitModule):
         groups: list[dict[str, Any]] = [{"params": layers, "weight_decay": 0.0}] if layers else []
         if not self.rows:
             groups.append({"params": tables, "weight_decay": (1.0 - keep) / self.learning_rate})
+        if encoders := list(self.sides.parameters()):
+            groups.append({"params": encoders, "weight_decay": (1.0 - keep) / self.learning_rate})
         if groups:
             optimizers.append(torch.optim.AdamW(groups, lr=self.learning_rate, fused=True))
         return optimizers
@@ -155,9 +162,7 @@ class InteractionModule(FitModule):
             if isinstance(optimizer, RowAdamW):
                 optimizer.catch_up()
 
-    def touch(
-        self, users: torch.Tensor, items: torch.Tensor | None
-    ) -> tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[torch.Tensor], torch.Tensor], list[RowTable]]:
+    def touch(self, users: torch.Tensor, items: torch.Tensor | None) -> tuple[Lookup, Lookup, list[RowTable]]:
         """Return how to look up user and item vectors in this step, and the tables to be given a gradient.
 
         Args:
@@ -165,13 +170,16 @@ class InteractionModule(FitModule):
             items: int64 items that it touches; None: all of them.
         """
         if not self.rows or items is None:
-            return self.interactions.user_embedding, self.interactions.item_embedding, []
+            return *self._whole(self.interactions.user_embedding, self.interactions.item_embedding), []
         if self._tables is None:  # only now are the weights where they are trained
             self._tables = [RowTable(weight) for weight in self._weights()]
         user_table, item_table = self._tables
         user_table.touch(users)
         item_table.touch(items)
-        return user_table.__getitem__, item_table.__getitem__, self._tables
+        return *self._whole(user_table.__getitem__, item_table.__getitem__), self._tables
+
+    def _whole(self, users: Lookup, items: Lookup) -> tuple[Lookup, Lookup]:
+        return self.sides.lookup("users", users), self.sides.lookup("items", items)
 
     def _weights(self) -> list[nn.Parameter]:
         tables = (self.interactions.user_embedding, self.interactions.item_embedding)
@@ -188,6 +196,7 @@ class PairModule(InteractionModule):
         learning_rate: Of Adam.
         l2: Share that an epoch's decay takes off each embedding.
         rows: Whether a step updates only the rows that it touches.
+        sides: What is known of users and items beside that.
     """
 
     def __init__(
@@ -199,8 +208,9 @@ class PairModule(InteractionModule):
         learning_rate: float,
         l2: float,
         rows: bool,
+        sides: Sides | None = None,
     ) -> None:
-        super().__init__(network, learning_rate=learning_rate, l2=l2, rows=rows)
+        super().__init__(network, learning_rate=learning_rate, l2=l2, rows=rows, sides=sides)
         self.loss = loss
         self.batch_size = batch_size
 
@@ -221,7 +231,30 @@ class RowModule(InteractionModule):
         learning_rate: Of Adam.
         l2: Share that an epoch's decay takes off each embedding.
         rows: Whether a step updates only the rows that it touches.
+        sides: What is known of users and items beside that.
+        catalogue: int64, what the softmax is over where items have features; None: all items.
     """
+
+    _items: torch.Tensor
+    _places: torch.Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        learning_rate: float,
+        l2: float,
+        rows: bool,
+        sides: Sides | None = None,
+        catalogue: torch.Tensor | None = None,
+    ) -> None:
+        super().__init__(network, learning_rate=learning_rate, l2=l2, rows=rows, sides=sides)
+        n_items = len(self.interactions.item_embedding.weight)
+        places = torch.zeros(n_items, dtype=torch.int64)
+        items = torch.arange(n_items) if catalogue is None else catalogue
+        places[items] = torch.arange(len(items))
+        self.register_buffer("_items", items, persistent=False)
+        self.register_buffer("_places", places, persistent=False)
 
     def training_step(self, batch: RowBatch, batch_idx: int) -> None:
         """Make a step for the batch."""
@@ -235,19 +268,16 @@ class RowModule(InteractionModule):
     def _full(self, batch: RowBatch) -> Iterator[torch.Tensor]:
         """Yield the loss of a few users at a time, so that the logits of a whole batch are never held."""
         total = batch.weights.sum()
-        items = self.interactions.item_embedding.weight
-        for chunk, pairs in self._chunks(batch, len(items)):
-            vectors = self.interactions.user_embedding(batch.users[chunk])
-            logits = self.interactions.interact(vectors, items)
+        user_vectors, item_vectors, _ = self.touch(batch.users, None)
+        for chunk, pairs in self._chunks(batch, len(self._items)):
+            # Looked up only where something is left out or added: that has a far slower gradient.
+            told = "items" in self.sides
+            items = item_vectors(self._items) if told else self.interactions.item_embedding.weight
+            logits = self.interactions.interact(user_vectors(batch.users[chunk]), items)
             rows = batch.rows[pairs] - chunk.start
-            yield row_softmax(logits, rows, batch.items[pairs], batch.weights[pairs]) / total
+            yield row_softmax(logits, rows, self._places[batch.items[pairs]], batch.weights[pairs]) / total
 
-    def _sampled(
-        self,
-        batch: RowBatch,
-        user_vectors: Callable[[torch.Tensor], torch.Tensor],
-        item_vectors: Callable[[torch.Tensor], torch.Tensor],
-    ) -> Iterator[torch.Tensor]:
+    def _sampled(self, batch: RowBatch, user_vectors: Lookup, item_vectors: Lookup) -> Iterator[torch.Tensor]:
         assert batch.negatives is not None and batch.held is not None and batch.log_expected_count is not None
         total = batch.weights.sum()
         for chunk, pairs in self._chunks(batch, len(batch.negatives)):

@@ -21,6 +21,7 @@ PROTOCOL = EvaluationProtocol(metrics=("ndcg", "coverage"), cutoffs=(10,))
         ({"cutoffs": ()}, "cutoffs: name at least one"),
         ({"cutoffs": (5, 5)}, "cutoffs: name at least one, and none twice"),
         ({"cutoffs": (5, 0)}, r"cutoffs: each must be at least 1, not \[5, 0\]"),
+        ({"candidates": "all"}, "candidates: trained or catalogue, not 'all'"),
         ({"confidence": 1.0}, "confidence: must lie between 0 and 1, not 1.0"),
         ({"confidence": 0.0}, "confidence: must lie between 0 and 1, not 0.0"),
         ({"n_bootstrap": 0}, "n_bootstrap: must be at least 1, not 0"),
@@ -31,7 +32,9 @@ def test_a_setting_out_of_range_is_an_error_that_names_it(change: dict[str, Any]
         replace(PROTOCOL, **change)
 
 
-@pytest.mark.parametrize("change", [{"exclude_history": True}, {"confidence": 0.9}, {"n_bootstrap": 999}])
+@pytest.mark.parametrize(
+    "change", [{"exclude_history": True}, {"candidates": "catalogue"}, {"confidence": 0.9}, {"n_bootstrap": 999}]
+)
 def test_the_fingerprint_changes_with_what_moves_a_figure_or_its_interval(change: dict[str, Any]) -> None:
     assert replace(PROTOCOL, **change).fingerprint != PROTOCOL.fingerprint
 
