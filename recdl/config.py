@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recdl.data.inputs import Piece
 from recdl.errors import ConfigError, RecdlError
 from recdl.signatures import annotations, checked_settings, naming, no_such_setting, parameters, typed_arguments
 
@@ -30,7 +31,7 @@ Node = dict[str, Any]
 """A group's part of a configuration: `_target_` and the target's parameters."""
 
 _MODULES = {
-    "data": ("recdl.data.sources", "recdl.data.shop", "recdl.data.ordered"),
+    "data": ("recdl.data.sources", "recdl.data.shop", "recdl.data.ordered", "recdl.data.prepared_source"),
     "engine": ("recdl.data.engines",),
     "split": ("recdl.data.splits",),
     "model": ("recdl.models", "recdl.training"),
@@ -55,6 +56,15 @@ class PrepareSettings(_Settings):
 
     prepared_root: str
     data: Node
+    engine: Node
+
+
+class AppendSettings(_Settings):
+    """What `append` is told."""
+
+    prepared: str
+    data: Piece
+    new_behaviors: tuple[str, ...]
     engine: Node
 
 
@@ -149,6 +159,7 @@ class ForgetSettings(_Settings):
 
 SCHEMAS: dict[str, type[_Settings]] = {
     "prepare": PrepareSettings,
+    "append": AppendSettings,
     "inspect": InspectSettings,
     "train": TrainSettings,
     "benchmark": BenchmarkSettings,

@@ -21,6 +21,7 @@ _REQUIRED = {
     "data=jsonl": ["data.path=log.jsonl"],
     "data=parquet": ["data.path=log.parquet"],
     "data=ordered": ["data.path=log.tsv"],
+    "data=prepared": ["data.path=prepared/log-0123456789ab"],
     "split=given": ["split.test=test.tsv"],
     "data=ibis": ["data.url=duckdb://shop.duckdb", "data.table=events"],
 }

@@ -4,6 +4,7 @@ import sys
 
 VERBS = {
     "prepare": "turn a log of events into the form that models are trained on",
+    "append": "add a later piece to a prepared log; the indices of what was there stay",
     "inspect": "say what a log is like and what is wrong with it, before training",
     "train": "train one model, evaluate it, leave a run record; with --multirun, a sweep of them",
     "evaluate": "evaluate a finished run under another protocol",

@@ -17,7 +17,7 @@ from recdl.data.core import Left, left_without
 from recdl.data.engine import writing_errors
 from recdl.data.forgotten import Forgotten
 from recdl.data.leftovers import Leftovers, remove_leftovers
-from recdl.data.prepared import EARLIER, PreparedLog, read_manifest
+from recdl.data.prepared import APPENDED, EARLIER, PreparedLog, read_manifest
 from recdl.data.privacy import Key
 from recdl.data.rewriting import UNFINISHED, finish_replacing, hidden, replace_folder, unfinished, write_part
 from recdl.data.sources import Filters
@@ -184,7 +184,9 @@ def _search(folder: Path, forgotten: Forgotten) -> _Searched:
                 indices += [start + place for place in known]
                 names += [ids[place] for place in known]
                 start += len(ids)
-        seen = (*manifest.get(EARLIER, ()), manifest["fingerprint"]) if indices else ()
+        first = min(indices, default=start)
+        held_them = [one["fingerprint"] for one in manifest.get(APPENDED, ()) if first < one["users"]]
+        seen = (*manifest.get(EARLIER, ()), *held_them, manifest["fingerprint"]) if indices else ()
         filters = Filters(**manifest["settings"]["filters"])
     except RecordError as error:
         return _Searched(folder, {}, np.zeros(0, np.int64), problem=str(error))
@@ -252,9 +254,11 @@ def _replace(log: PreparedLog, left: Left) -> None:
     dropped = dict(log.manifest["counts"]["dropped"])
     for reason in ("forgotten", "few_events", "few_users"):
         dropped[reason] = dropped.get(reason, 0) + getattr(left, reason)
+    grown_from = [one["fingerprint"] for one in log.manifest.get(APPENDED, ())]
     changes = {
         "counts": {**log.manifest["counts"], "dropped": dropped},
-        EARLIER: [*log.manifest.get(EARLIER, ()), log.fingerprint],
+        EARLIER: [*log.manifest.get(EARLIER, ()), *grown_from, log.fingerprint],
+        APPENDED: [],  # their numbers are no longer those here
     }
     partial = hidden(log.folder, UNFINISHED)
     try:

@@ -1,10 +1,11 @@
-"""Files beside the events: how text files are written, where files come from, what is known of users and items."""
+"""Files: how text is written, where they come from, what is known of users and items, a later piece of a log."""
 
 import codecs
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from recdl.data.privacy import KEY_VARIABLE
 from recdl.errors import ConfigError
 
 
@@ -120,3 +121,34 @@ class AttributeTable:
         if self.columns is not None and self.id in self.columns:
             raise ConfigError(f"{key}.columns: {self.id!r} is the id, which is kept anyway")
         self.dialect.check(f"{key}.dialect")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """What is said of a piece; the rest is as it was for the log. Null is as it was, too.
+
+    Args:
+        path: As a log's: a file, glob, folder or list; by behaviour, where the log came so.
+        data_root: The folder in which files are looked for.
+        behaviors: Further raw values by behaviour; a behaviour that the log lacks is put at the end of the funnel.
+        start: ISO date or time; rows before it are dropped.
+        end: ISO date or time; rows at or after it are dropped.
+        bad_timestamps: What becomes of rows whose time cannot be read.
+        bad_weights: What becomes of rows whose weight is no finite number.
+        key_variable: The environment variable that holds the key of the pseudonyms.
+        key_file: In its place, a file that holds it.
+        user_table: Files of what is known of users; those that they name get what they say.
+        item_table: The same of items.
+    """
+
+    path: str | tuple[str, ...] | dict[str, str | tuple[str, ...]]
+    data_root: str = "data"
+    behaviors: dict[str, tuple[str, ...]] | None = None
+    start: str | None = None
+    end: str | None = None
+    bad_timestamps: Literal["error", "drop"] | None = None
+    bad_weights: Literal["error", "drop"] | None = None
+    key_variable: str = KEY_VARIABLE
+    key_file: str | None = None
+    user_table: str | tuple[str, ...] | None = None
+    item_table: str | tuple[str, ...] | None = None

@@ -19,6 +19,7 @@ from recdl.data.forgotten import Forgotten
 from recdl.data.interactions import Interactions
 from recdl.data.masking import Mask, masked_events
 from recdl.data.prepared import FORMAT_VERSION, PreparedLog, content_fingerprint, event_counts
+from recdl.data.prepared_source import PreparedSource
 from recdl.data.reading import Source, as_file, identity
 from recdl.data.snapshots import in_files
 from recdl.data.sources import FileLog, Filters
@@ -45,14 +46,16 @@ _OPTIONAL: _Columns = {
 Stage = Callable[[str], AbstractContextManager[Any]]
 
 
-def prepare(source: Source, root: Path, *, engine: Engine | None = None, progress: bool = True) -> PreparedLog:
+def prepare(
+    source: Source | PreparedSource, root: Path, *, engine: Engine | None = None, progress: bool = True
+) -> PreparedLog:
     """Prepare a log into a folder below `root`, or open it if that was done before.
 
     The folder is named after the source and a fingerprint of its settings and of the input's content. What is in
     it does not depend on the engine.
 
     Args:
-        source: Where the log comes from and how to read it.
+        source: Where the log comes from and how to read it; one that is prepared already is only opened.
         root: The folder that holds prepared logs.
         engine: What the plan runs on; None: `Embedded()`.
         progress: Whether to show on stderr what is being done (in a terminal) and what was dropped.
@@ -62,6 +65,10 @@ def prepare(source: Source, root: Path, *, engine: Engine | None = None, progres
         DataError: If the log cannot be read, or nothing of it is left.
         RecordError: If the folder exists and is damaged.
     """
+    if isinstance(source, PreparedSource):
+        prepared = PreparedLog.open(Path(source.path).expanduser())
+        Console(stderr=True, quiet=not progress).print(prepared.summary())
+        return prepared
     with in_files(source, root) as log:
         return _prepare(log, root, engine or Embedded(), progress)
 

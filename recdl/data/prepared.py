@@ -21,6 +21,13 @@ from recdl.storage import fingerprint
 FORMAT_VERSION = 1
 EARLIER = "earlier_fingerprints"
 """Key of a manifest: the fingerprints that the log had before users were taken out of it; no such key, if none."""
+APPENDED = "appended_to"
+"""Key of a manifest: the logs that this one grew from by appending, the oldest first.
+
+Each by `fingerprint`, with its numbers of `users` and `items`: indices below these mean here what they did there.
+"""
+PIECES = "pieces"
+"""Key of a manifest: what was appended, the oldest first, and what became of it."""
 _BLOCK = 1 << 20
 
 REASONS = {
@@ -102,6 +109,19 @@ class PreparedLog:
         """Return the tables of users and items that came with the log, by name."""
         both = {"user_table": self.user_table, "item_table": self.item_table}
         return {key: table for key, table in both.items() if table is not None}
+
+    def grown_from(self, fingerprint: str) -> tuple[int, int] | None:
+        """Return how many users and items the log with a fingerprint had, if this one is it or grew from it.
+
+        A user or item with an index below these is the same in both, and has in this log all the events that it
+        had in that one.
+        """
+        if fingerprint == self.fingerprint:
+            return len(self.users), len(self.items)
+        for before in self.manifest.get(APPENDED, ()):
+            if before["fingerprint"] == fingerprint:
+                return int(before["users"]), int(before["items"])
+        return None
 
     def summary(self) -> Table:
         """Return a table of what was read, why rows were dropped, and what is left."""

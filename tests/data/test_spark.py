@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recdl.data.appending import append
 from recdl.data.engines import spark as spark_module
 from recdl.data.engines.embedded import Embedded
 from recdl.data.engines.spark import Spark
@@ -24,7 +25,7 @@ from recdl.data.prepared import PreparedLog
 from recdl.data.privacy import Privacy
 from recdl.data.sources import Columns, CsvLog, EventLog, Filters, JsonLog, ParquetLog, TableLog, Time
 from recdl.errors import ConfigError, DataError
-from tests.data.files import csv_log, left_behind
+from tests.data.files import HEADER, csv_log, left_behind
 from tests.data.forms import AWKWARD
 
 MASTER = "local[2]"
@@ -253,6 +254,20 @@ def test_a_bad_log_is_refused_on_spark_in_the_same_words(
         prepare(log, tmp_path / "spark", engine=spark, progress=False)
     assert str(on_spark.value) == str(embedded.value)
     assert left_behind(tmp_path / "spark") == []
+
+
+def test_a_piece_appended_on_spark_gives_the_same_byte_for_byte(tmp_path: Path, spark: Spark) -> None:
+    rng = random.Random(2)
+    rows = [f"{rng.choice('abcdÜé')},{rng.choice('xyzüÉ')},{rng.randrange(9)}\n" for _ in range(80)]
+    folders = []
+    for engine in (Embedded(), spark):
+        old = csv_log(tmp_path / "log.csv", HEADER + "".join(rows[:20]))
+        piece = csv_log(tmp_path / "piece.csv", HEADER + "".join(rows[20:]))
+        log = prepare(old, tmp_path / type(engine).__name__, progress=False)
+        folders.append(append(log, piece, engine=engine, progress=False).folder)
+        assert folders[-1] != log.folder
+    names = sorted(path.name for path in folders[0].iterdir())
+    assert filecmp.cmpfiles(*folders, names, shallow=False) == (names, [], [])
 
 
 def test_rows_are_numbered_in_order_across_parts_without_a_window_in_one_task(
