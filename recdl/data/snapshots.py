@@ -201,7 +201,7 @@ def _write_rows(source: IbisLog, path: Path, described: str) -> None:
 
 def _selected(table: Any, source: IbisLog) -> Any:
     """Return the columns that are read, whole numbers of ids as text: some databases' drivers round them else."""
-    ids = {getattr(source.columns, key) for key in ("user", "item", "behavior")}
+    ids = {getattr(source.columns, key) for key in ("user", "item", "behavior", "session")}
     columns = {}
     for name in dict.fromkeys(source.wanted.values()):
         kind = table[name].type()

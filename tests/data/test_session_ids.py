@@ -3,6 +3,7 @@
 from collections import defaultdict
 from pathlib import Path
 
+import ibis
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from recdl.data.interactions import Interactions
 from recdl.data.preparation import prepare
 from recdl.data.prepared import PreparedLog
 from recdl.data.sessions import latest_sessions, sequences
-from recdl.data.sources import Columns, Filters, ParquetLog
+from recdl.data.sources import Columns, Filters, IbisLog, ParquetLog, Time
 from recdl.data.splits import LeaveLastOut, NewUsersSplit, TemporalSplit, split_log
 from recdl.errors import ConfigError, DataError, RecordError
 from tests.data.files import csv_log, dropped, events, prepared
@@ -206,3 +207,17 @@ def test_the_setting_reads_from_a_file_of_any_dialect(tmp_path: Path) -> None:
         tmp_path / "log.csv", 'user_id|item_id|timestamp|visit\na|x|1|"s|1"\n', columns=VISITS, separator="|"
     )
     assert numbers(prepare(log, tmp_path / "prepared", progress=False)) == [0]
+
+
+def test_session_ids_of_a_database_may_be_whole_numbers_or_uuids(tmp_path: Path) -> None:
+    connection = ibis.duckdb.connect(tmp_path / "shop.duckdb")
+    connection.con.execute(
+        "create table events as select 'a' user_id, 'x' || i item_id, i as \"timestamp\", "
+        "md5('' || i // 2)::uuid visit, 9007199254740992 + i // 2 as number from range(4) t(i)"
+    )
+    connection.disconnect()
+    for column in ("visit", "number"):
+        url = f"duckdb://{tmp_path / 'shop.duckdb'}"
+        log = IbisLog(name="log", url=url, table="events", time=Time("s"), columns=Columns(session=column))
+        found = numbers(prepare(log, tmp_path / "prepared", progress=False))
+        assert found[0] == found[1] != found[2] == found[3]
