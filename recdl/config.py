@@ -138,6 +138,8 @@ class RecommendSettings(_Settings):
     histories: str | None
     prepared: str | None
     prepared_root: str
+    key_variable: str
+    key_file: str | None
     k: int = Field(ge=1)
     exclude_history: bool | None
     output: str | None

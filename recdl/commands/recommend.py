@@ -11,8 +11,10 @@ import numpy.typing as npt
 from recdl.commands.ingredients import find_prepared, read_users
 from recdl.config import RecommendSettings, build_model
 from recdl.data.prepared import PreparedLog
+from recdl.data.privacy import find_key
 from recdl.data.queries import Queries
 from recdl.data.sessions import latest_sessions
+from recdl.data.vocabulary import UNKNOWN
 from recdl.errors import ConfigError, DataError
 from recdl.models import ranking
 from recdl.serving.bundle import Bundle, read_bundle
@@ -69,8 +71,9 @@ def _queries(settings: RecommendSettings, bundle: Bundle) -> tuple[Queries, npt.
             print(f"{without}: they get what a visitor without history gets", file=sys.stderr)
         return read.queries, read.query_ids
     log = _log(settings, bundle)
-    queries = known_user_queries(_users(settings), bundle.users, log.interactions)
-    ids = bundle.users.ids(queries.users)
+    names = _names_in_log(_users(settings), log, settings)
+    queries = known_user_queries(list(names), bundle.users, log.interactions)
+    ids = np.array(list(names.values()), np.object_)
     sessions = bundle.manifest["run"]["split"]["settings"].get("sessions")
     if sessions is not None:  # the model knows sessions, and none by its user
         queries = latest_sessions(log.interactions, queries.users, sessions)
@@ -90,6 +93,27 @@ def _log(settings: RecommendSettings, bundle: Bundle) -> PreparedLog:
     log = PreparedLog.open(folder)
     bundle.check_log(log)
     return log
+
+
+def _names_in_log(given: list[str], log: PreparedLog, settings: RecommendSettings) -> dict[str, str]:
+    """Return what each given id is in the log, and as what it was given: by the key where users are pseudonyms.
+
+    Raises:
+        DataError: If users are pseudonyms, and the key to find a raw id by is missing or another one.
+    """
+    privacy = log.manifest.get("settings", {}).get("privacy", {})
+    strangers = set(np.array(given)[log.users.indices(given) == UNKNOWN].tolist())
+    if not strangers or "user" not in privacy.get("pseudonyms", ()):
+        return {one: one for one in given}
+    key = find_key(settings.key_variable, settings.key_file)
+    if key is None or key.check != privacy.get("key_check"):
+        which = "there is no key" if key is None else "the key is another one"
+        raise DataError(
+            f"{len(strangers):,} of {len(given):,} user ids are no pseudonyms of the log, and {which} to find raw"
+            " ids by; give the key that the log was prepared with by key_variable or key_file"
+        )
+    shown = (one if one not in strangers else key.pseudonyms("user", [one])[0] for one in given)
+    return dict(zip(shown, given, strict=True))
 
 
 def _users(settings: RecommendSettings) -> list[str]:

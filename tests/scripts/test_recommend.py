@@ -8,8 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recdl.commands.export import export
 from recdl.commands.recommend import recommend
+from recdl.commands.train import train
 from recdl.config import build_model, compose
+from recdl.data.privacy import Key
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, DataError
 from recdl.serving.bundle import read_bundle
@@ -134,3 +137,33 @@ def test_a_visitor_is_followed_from_a_bundle_event_by_event(bundle: Path) -> Non
     times = [1_700_000_000_000_000 + n for n in range(4)]
     whole = Queries.anonymous([items.tolist()], timestamps=[times])
     np.testing.assert_allclose(model.score_state(state), model.score(whole), rtol=1e-6, atol=1e-6)
+
+
+def test_users_who_are_pseudonyms_are_found_by_raw_id_and_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RECDL_KEY", "a key that is no shorter than sixteen")
+    rows = [f"u{user},i{(user + step) % 7},{10 * step + user}" for user in range(12) for step in range(6)]
+    Path("log.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
+    own = ["data=csv", "data.path=log.csv", "data.privacy.pseudonyms=[user]", "evaluation.cutoffs=[5]"]
+    quiet = ["progress=false", "trainer.progress_bar=false", "model=personal_popularity", "run_dir=runs/one"]
+    train(compose("train", [*own, *quiet]))
+    export(compose("export", ["run=runs/one", "progress=false"]))
+    capsys.readouterr()
+
+    def recommended(*overrides: str) -> list[list[str]]:
+        recommend(compose("recommend", ["bundle=bundles/one", "k=2", *overrides]))
+        return [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
+
+    by_raw_id = recommended("users=[u3,u4,u3]")
+    assert [row[0] for row in by_raw_id] == ["u3", "u3", "u4", "u4"]
+    pseudonyms = Key(b"a key that is no shorter than sixteen").pseudonyms("user", ["u3", "u4"])
+    monkeypatch.delenv("RECDL_KEY")
+    by_pseudonym = recommended(f"users=[{','.join(pseudonyms)}]")
+    assert [row[1:] for row in by_pseudonym] == [row[1:] for row in by_raw_id]
+    with pytest.raises(DataError, match="1 of 1 user ids are no pseudonyms of the log, and there is no key"):
+        recommended("users=[u3]")
+    monkeypatch.setenv("RECDL_KEY", "another that is no shorter than sixteen")
+    with pytest.raises(DataError, match="and the key is another one to find raw ids by; give the key"):
+        recommended("users=[u3]")
