@@ -15,6 +15,7 @@ from recdl.data.splits import Split
 from recdl.evaluation.evaluate import SAMPLED, evaluate
 from recdl.evaluation.protocol import EvaluationProtocol
 from recdl.evaluation.records import RunRecord, RunWriter
+from recdl.metrics.ratings import RATING_METRICS
 from recdl.models.protocol import Recommender
 
 
@@ -91,7 +92,7 @@ def print_summary(record: RunRecord, *, fitted: bool = True) -> None:
         table.add_column(column, justify="right")
     for name, value in record.metrics.items():
         metric = name.removeprefix("test/")
-        if metric == name or "@" not in metric:
+        if metric == name or ("@" not in metric and metric not in RATING_METRICS):
             continue
         ends = record.intervals.get(name)
         interval = "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"

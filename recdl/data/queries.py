@@ -69,6 +69,11 @@ class Queries:
         rows = np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
         return rows, np.asarray(self.items[ragged_positions(self.starts, self.ends)])
 
+    def history_weights(self) -> npt.NDArray[np.float32]:
+        """Return the log's number for each event of `history_items`; there must be such numbers."""
+        assert self.weights is not None, "a log without weights"
+        return np.asarray(self.weights[ragged_positions(self.starts, self.ends)])
+
     @classmethod
     def at_end(cls, log: Interactions, users: npt.NDArray[np.int32] | None = None) -> "Queries":
         """Ask for `users` (all by default) with everything `log` holds of them as history."""
@@ -158,6 +163,8 @@ class QuerySet:
         clusters: (n,) int32, who stands behind each query, where that is not `queries.users`: the user of a
             session. Queries of one value >= 0 are not independent, and intervals say so.
         candidates: What each query ranks, where that is given; None ranks all items that may be recommended.
+        target_weights: (n_targets,) float32, the log's number for the event (the last of several) of each target;
+            None where there is none.
     """
 
     queries: Queries
@@ -165,6 +172,7 @@ class QuerySet:
     target_items: npt.NDArray[np.int32]
     clusters: npt.NDArray[np.int32] | None = None
     candidates: Candidates | None = None
+    target_weights: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         assert self.clusters is None or len(self.clusters) == len(self.queries), "one cluster a query"
@@ -178,6 +186,8 @@ class QuerySet:
         rises[self.target_offsets[1:-1] - 1] = True
         assert rises.all(), "the targets of a query must be distinct and rising"
         assert self.target_items.min(initial=0) >= UNKNOWN, "a target is below -1"
+        numbers = self.target_weights
+        assert numbers is None or len(numbers) == len(self.target_items), "a number for each target, or none"
         given = self.candidates
         assert given is None or len(given.offsets) == len(self.target_offsets), "one range of candidates a query"
 
@@ -200,6 +210,7 @@ class QuerySet:
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(ends - starts, out=offsets[1:])
         clusters = None if self.clusters is None else self.clusters[rows]
-        items = self.target_items[ragged_positions(starts, ends)]
+        places = ragged_positions(starts, ends)
         candidates = None if self.candidates is None else self.candidates.take(rows)
-        return QuerySet(self.queries[rows], offsets, items, clusters, candidates)
+        weights = None if self.target_weights is None else self.target_weights[places]
+        return QuerySet(self.queries[rows], offsets, self.target_items[places], clusters, candidates, weights)

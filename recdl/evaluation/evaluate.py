@@ -12,7 +12,8 @@ from recdl.evaluation.protocol import COVERAGE, EvaluationProtocol
 from recdl.evaluation.significance import bootstrap_intervals
 from recdl.metrics.catalogue import coverage
 from recdl.metrics.ranking import RANKING_METRICS
-from recdl.models.protocol import RankingTask, Recommender
+from recdl.metrics.ratings import RATING_METRICS
+from recdl.models.protocol import RankingTask, RatingPredictor, Recommender
 from recdl.models.ranking import Ranking, rank
 
 SAMPLED = "sampled_candidates"
@@ -28,7 +29,8 @@ class Evaluation:
             "cold_targets", the share of the targets that are no candidates (the model never saw them); and, where
             history is excluded, "masked_targets", the share that could not be recommended for standing in the
             history of their query. Both kinds count as misses; and, where queries rank candidates of their own in
-            place of the catalogue, "sampled_candidates", how many.
+            place of the catalogue, "sampled_candidates", how many; and, of a model that predicts ratings, on a log
+            that has numbers for events, "rmse" and "mae" over the targets that the log holds, "n_ratings" of them.
         intervals: Percentile bootstrap interval of each mean over queries, users resampled.
         per_query: A row a query: `query` (row of the query set, int64), `user` (user index, of a session its
             user's, -1 unknown, int32),
@@ -73,7 +75,10 @@ def evaluate(
         for k in protocol.cutoffs:
             metrics[f"{COVERAGE}@{k}"] = coverage(ranking.lists, candidates, k)
     return Evaluation(
-        metrics=metrics | _shares(ranking, task) | {"n_queries": float(len(query_set))},
+        metrics=metrics
+        | _ratings(recommender, query_set)
+        | _shares(ranking, task)
+        | {"n_queries": float(len(query_set))},
         intervals=intervals,
         per_query=_per_query(values, query_set),
         lists=ranking.lists,
@@ -118,6 +123,21 @@ def _shares(ranking: Ranking, task: RankingTask) -> dict[str, float]:
     if given is not None:
         shares[SAMPLED] = float(given.counts.mean())
     return shares
+
+
+def _ratings(recommender: Recommender, query_set: QuerySet) -> dict[str, float]:
+    """Return how far the ratings that a model predicts are from those of the targets; {} if there are none."""
+    given = query_set.target_weights
+    if given is None or not isinstance(recommender, RatingPredictor):
+        return {}
+    rows = np.repeat(np.arange(len(query_set)), query_set.target_counts)
+    known = query_set.target_items != UNKNOWN
+    if not known.any():
+        return {}
+    items = query_set.target_items[known]
+    predicted = recommender.predict_ratings(query_set.queries, rows[known], items)
+    values = {name: metric(predicted, given[known].astype(np.float64)) for name, metric in RATING_METRICS.items()}
+    return values | {"n_ratings": float(len(items))}
 
 
 def _per_query(values: dict[str, npt.NDArray[np.float64]], query_set: QuerySet) -> pd.DataFrame:

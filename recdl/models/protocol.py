@@ -96,6 +96,17 @@ class Embedded(Protocol):
         ...
 
 
+@runtime_checkable
+class RatingPredictor(Protocol):
+    """A recommender that predicts ratings: the log's number for an event."""
+
+    def predict_ratings(
+        self, queries: Queries, rows: npt.NDArray[np.int64], items: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float64]:
+        """Return (n,) float64, what query `rows[k]` gives `items[k]`, all finite."""
+        ...
+
+
 class ModelFactory(Protocol):
     """Makes a model from what the run decides, so far as its signature asks for it (a trainer, a seed)."""
 

@@ -1,7 +1,8 @@
 """A number for each event, from the log's column to the queries."""
 
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -142,3 +143,24 @@ def test_parts_of_a_split_and_their_queries_keep_the_weights_of_their_events() -
 def test_queries_at_the_end_of_a_log_without_weights_have_none() -> None:
     log = log_of_events([(0, 0, 0, 0)], n_users=1, n_items=1)
     assert Queries.at_end(log).weights is None
+
+
+@pytest.mark.parametrize("queries", ["per_user", "per_event"])
+def test_targets_have_the_logs_number_of_their_last_event(queries: Literal["per_user", "per_event"]) -> None:
+    events = [(0, 0, 0, 1), (0, 10, 0, 2), (0, 20, 0, 0), (0, 21, 0, 1), (0, 22, 0, 0)]
+    events += [(1, 1, 0, 0), (1, 11, 0, 1), (1, 20, 0, 2)]
+    log = log_of_events(events, n_users=2, n_items=3, weights=[1, 2, 3, 4, 5, 6, 7, 8])
+    split = TemporalSplit(test_fraction=0.5, validation_fraction=0.3, queries=queries)
+    test = split.split(log, data_fingerprint="").test
+    expected = {
+        "per_user": [([0, 1], [5, 4]), ([2], [8])],
+        "per_event": [([0], [3]), ([1], [4]), ([0], [5]), ([2], [8])],
+    }
+    assert test.target_weights is not None
+    bounds = test.target_offsets
+    found = [
+        (test.target_items[first:last].tolist(), test.target_weights[first:last].tolist())
+        for first, last in pairwise(bounds)
+    ]
+    assert found == expected[queries]
+    assert test.take(np.array([1])).target_weights.tolist() == expected[queries][1][1]

@@ -15,10 +15,12 @@ from recdl.data.splits.parts import (
     Vocabularies,
     assemble,
     check_target_behaviors,
+    last_of_pairs,
     named,
     settings_of,
     target_mask,
     users_at,
+    weights_at,
 )
 from recdl.errors import ConfigError, DataError
 
@@ -102,8 +104,9 @@ class RandomSplit:
 
 def _ask(log: Interactions, known: Interactions, held: Positions) -> QuerySet:
     """Ask, with all that is `known` of a user, for the distinct items at the positions `held` of the log."""
-    pairs = np.unique(users_at(log, held) * log.n_items + log.items[held])
+    pairs, latest = last_of_pairs(log, held)
     users, firsts = np.unique(pairs // log.n_items, return_index=True)
     offsets = np.append(firsts, len(pairs)).astype(np.int64)
     queries = Queries.at_end(known, users.astype(np.int32))
-    return QuerySet(queries, offsets, (pairs % log.n_items).astype(np.int32))
+    targets = (pairs % log.n_items).astype(np.int32)
+    return QuerySet(queries, offsets, targets, target_weights=weights_at(log, latest))

@@ -155,15 +155,29 @@ def ask_in_window(
 
 def ask_per_user(log: Interactions, positions: Positions, starts: Positions) -> QuerySet:
     """Ask once a user, at `starts` (n_users,), for the distinct items at `positions`."""
-    pairs = np.unique(users_at(log, positions) * log.n_items + log.items[positions])
+    pairs, latest = last_of_pairs(log, positions)
     users, firsts = np.unique(pairs // log.n_items, return_index=True)
-    return ask(log, users, starts[users], pairs % log.n_items, firsts)
+    query_set = ask(log, users, starts[users], pairs % log.n_items, firsts)
+    return replace(query_set, target_weights=weights_at(log, latest))
 
 
 def ask_per_event(log: Interactions, positions: Positions) -> QuerySet:
     """Ask before each of `positions` for its item, with what the user did strictly earlier in time."""
     users = users_at(log, positions)
-    return ask(log, users, strictly_before(log, positions), log.items[positions], np.arange(len(positions)))
+    query_set = ask(log, users, strictly_before(log, positions), log.items[positions], np.arange(len(positions)))
+    return replace(query_set, target_weights=weights_at(log, positions))
+
+
+def last_of_pairs(log: Interactions, positions: Positions) -> tuple[Positions, Positions]:
+    """Return the distinct `user * n_items + item` at rising positions, and the last position of each."""
+    keys = users_at(log, positions) * log.n_items + log.items[positions]
+    pairs, from_end = np.unique(keys[::-1], return_index=True)
+    return pairs, positions[::-1][from_end]
+
+
+def weights_at(log: Interactions, positions: Positions) -> npt.NDArray[np.float32] | None:
+    """Return the log's number for each of the events at `positions`; None if it has none."""
+    return None if log.weights is None else np.asarray(log.weights[positions])
 
 
 def strictly_before(log: Interactions, positions: Positions) -> Positions:
