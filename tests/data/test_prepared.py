@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recdl.data.preparation import prepare
 from recdl.data.prepared import PreparedLog, content_fingerprint
+from recdl.data.prepared_source import PreparedSource
 from recdl.data.vocabulary import Vocabulary
-from recdl.errors import RecordError
+from recdl.errors import ConfigError, RecordError
 from tests.data.files import HEADER, prepared
 from tests.logs import log_of_events
 
@@ -33,6 +35,16 @@ def test_the_fingerprint_does_not_depend_on_the_place(folder: Path, tmp_path: Pa
 
 def test_no_place_is_written_into_the_folder(folder: Path, tmp_path: Path) -> None:
     assert str(tmp_path) not in (folder / "manifest.json").read_text()
+
+
+def test_a_prepared_log_is_a_source_that_is_only_opened(folder: Path, tmp_path: Path) -> None:
+    log = prepare(PreparedSource(path=str(folder)), tmp_path / "unused", progress=False)
+    assert (log.folder, log.fingerprint) == (folder, PreparedLog.open(folder).fingerprint)
+    assert not (tmp_path / "unused").exists()
+    with pytest.raises(RecordError, match="nowhere is no prepared log"):
+        prepare(PreparedSource(path=str(tmp_path / "nowhere")), tmp_path / "unused", progress=False)
+    with pytest.raises(ConfigError, match=r"data\.path: state the folder of the prepared log"):
+        PreparedSource(path="")
 
 
 @pytest.mark.parametrize("content", [None, "empty"])
