@@ -233,13 +233,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def known_fingerprints(folder: Path) -> list[str]:
-    """Return the fingerprints that the log in a folder has had, the one that it has last.
+    """Return the fingerprints that the log in a folder has had, the one that it has now last.
 
     Raises:
         RecordError: As `read_manifest` does.
     """
     manifest = read_manifest(folder)
-    return [*manifest.get(EARLIER, ()), manifest["fingerprint"]]
+    grown_from = [one["fingerprint"] for one in manifest.get(APPENDED, ())]
+    return [*manifest.get(EARLIER, ()), *grown_from, manifest["fingerprint"]]
 
 
 def _way_out(folder: Path) -> str:

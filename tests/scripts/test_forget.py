@@ -11,6 +11,7 @@ from recdl.commands.export import export
 from recdl.commands.forget import forget
 from recdl.commands.train import train
 from recdl.config import compose
+from recdl.data.appending import append
 from recdl.data.preparation import prepare
 from recdl.data.prepared import PreparedLog
 from recdl.data.privacy import Privacy
@@ -95,6 +96,17 @@ def test_a_run_of_a_log_before_an_earlier_forgetting_has_learned_from_later_forg
     make_run("runs/b", PreparedLog.open(next(Path("prepared").glob("one-*"))).fingerprint)
     assert folders(told("users=[]")["have_learned_from_them"]) == ["runs/a"]
     assert folders(told("users=[u4]")["have_learned_from_them"]) == ["runs/a", "runs/b"]
+
+
+def test_a_run_of_a_log_before_it_grew_has_not_learned_from_whom_the_later_piece_brought() -> None:
+    before = log()
+    make_run("runs/a", before.fingerprint)
+    grown = append(before, csv_log(Path("later.csv"), "user_id,item_id,timestamp\nnew,i0,99\n"), progress=False)
+    assert grown.fingerprint != before.fingerprint
+    make_run("runs/b", grown.fingerprint)
+    found = told("users=[new]")
+    assert (folders(found["have_learned_from_them"]), found["cannot_be_said"]) == (["runs/b"], [])
+    assert folders(told("users=[u3]")["have_learned_from_them"]) == ["runs/a", "runs/b"]
 
 
 def test_a_run_whose_log_is_not_there_is_told_apart(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,5 @@
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +48,13 @@ def test_staying_on_an_item_is_no_order() -> None:
     generator = np.random.default_rng(0)
     histories = [np.repeat(generator.permutation(50)[:10], 3).tolist() for _ in range(60)]
     assert not measure_order(log_of_items(histories, n_items=50), max_events=100_000).tells
+
+
+def test_an_order_that_says_little_more_than_none_is_told() -> None:
+    order = measure_order(log_of_items(cycles(), n_items=50), max_events=100_000)
+    little = replace(order, hit_rate=0.101, shuffled_hit_rate=0.1)
+    assert little.tells
+    assert [(finding.key, finding.severity) for finding in order_findings(little)] == [("little_order", "notice")]
 
 
 def test_too_few_histories_say_nothing() -> None:

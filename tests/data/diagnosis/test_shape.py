@@ -61,6 +61,12 @@ def test_short_histories_are_told_only_where_they_are_many() -> None:
     assert "data.filters.min_user_events=3" in told.advice
 
 
+def test_items_with_a_single_event_are_told_only_where_they_are_many() -> None:
+    told = found(measured(log_of_items([[0, 1, 2], [0, 1]], n_items=3)))["rare_items"]
+    assert (told.severity, told.title) == ("notice", "33 % of the items have a single event")
+    assert "rare_items" not in found(measured(log_of_items([[0, 1, 2], [0, 1, 2]], n_items=3)))
+
+
 def test_rows_that_were_dropped_are_told_by_reason_and_gravely_where_many() -> None:
     log = log_of_items([[0, 1, 2]], n_items=3)
     assert not [key for key in found(measured(log)) if key.startswith("dropped")]
