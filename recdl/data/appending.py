@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -29,12 +29,9 @@ from recdl.data.reading import Source, as_file, identity, tables
 from recdl.data.rewriting import write_part
 from recdl.data.snapshots import in_files
 from recdl.data.sources import EventLog, FileLog, Filters
-from recdl.data.tables import open_table
+from recdl.data.tables import open_table, open_tables
 from recdl.errors import DataError
 from recdl.storage import fingerprint, whole_folder, write_json
-
-if TYPE_CHECKING:
-    pass
 
 _VERSION = 1  # of appending: raise it when the same log and piece would give another log
 _BLOCK = 1 << 16
@@ -231,7 +228,10 @@ class _Job:
         if not (encoded.placed.n_events or changed):
             raise _NothingNewError(piece)
         with self.stage("writing"):
-            merged = self._merge(encoded, target, file.behavior_weights or {})
+            events = self._merge(encoded, target, file.behavior_weights or {})
+            n_users, n_items = len(encoded.users), len(encoded.items)
+            opened = open_tables(target, {"tables": known}, n_users=n_users, n_items=n_items)
+            merged = replace(events, **opened)
             left = left_without(merged, np.zeros(merged.n_users, np.bool_), filters) if limited else None
             piece |= _added(encoded, self.log, left, found.dropped)
             if not (piece["events"] or changed):
