@@ -14,7 +14,6 @@ from recdl.data.windows import EventSpace, SequenceBatches
 from recdl.errors import ConfigError, RecordError
 from recdl.models.protocol import RankingTask, State
 from recdl.training.augmentation import Augmentation
-from recdl.training.modules import HistoryNetwork, SequenceModule
 from recdl.training.networks import (
     check_network,
     check_network_memory,
@@ -27,6 +26,7 @@ from recdl.training.networks import (
     torch_seed,
 )
 from recdl.training.sequence_losses import NextItemLoss, SequenceLoss
+from recdl.training.sequence_module import HistoryNetwork, SequenceModule
 from recdl.training.settings import TrainerSettings
 from recdl.training.trainer import fit_network
 from recdl.training.visits import VisitReader, Visits, in_parts, last_outputs

@@ -14,8 +14,8 @@ from recdl.data.queries import Queries
 from recdl.data.windows import Events, EventSpace, gap_bins
 from recdl.errors import DataError
 from recdl.models.networks.events import RecurrentNetwork, RecurrentState
-from recdl.training.modules import HistoryNetwork
 from recdl.training.networks import device_of
+from recdl.training.sequence_module import HistoryNetwork
 
 _EVENTS_AT_ONCE = 1 << 14
 

@@ -13,8 +13,8 @@ from recdl.models.networks.gru import GRU
 from recdl.models.networks.lstm import LSTM
 from recdl.models.networks.sasrec import SASRec
 from recdl.training.augmentation import Augmentation
-from recdl.training.modules import SequenceModule
 from recdl.training.sequence_losses import NextItemLoss, SequenceLoss
+from recdl.training.sequence_module import SequenceModule
 from tests.logs import log_of_events, log_of_items
 
 N_ITEMS = 9
