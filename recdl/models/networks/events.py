@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from recdl.data.windows import N_GAPS, Events
 from recdl.errors import ConfigError
@@ -40,11 +41,18 @@ class OutputSettings:
             what the last item does not tell.
         tied: Whether the item embeddings are the output weights too (Press & Wolf 2017).
         bias: Whether each item has a bias.
+        temperature: Logits are the cosine of output and item over it (e.g. 0.1; Gupta et al. 2019, NISER), so that
+            no item is preferred for the length of its embedding alone; None: their product.
     """
 
     residual: bool = True
     tied: bool = True
     bias: bool = True
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None and not 0 < self.temperature < float("inf"):
+            raise ConfigError(f"temperature must be above 0, and finite, or null, not {self.temperature}")
 
 
 class EventEmbedding(nn.Module):
@@ -104,6 +112,7 @@ class OutputHead(nn.Module):
         super().__init__()
         self.n_items = n_items
         self.residual = settings.residual
+        self.temperature = settings.temperature
         self.dropout = nn.Dropout(dropout)
         self.projection = nn.Identity() if state_size is None else nn.Linear(state_size, size)
         self.weight = None if settings.tied else nn.Parameter(torch.randn(n_items, size) * size**-0.5)
@@ -120,11 +129,13 @@ class OutputHead(nn.Module):
             items: (batch, length, size) embeddings of the items.
         """
         outputs: torch.Tensor = self.projection(self.dropout(states))
-        return outputs + items if self.residual else outputs
+        outputs = outputs + items if self.residual else outputs
+        return outputs if self.temperature is None else functional.normalize(outputs, dim=-1) / self.temperature
 
     def layer(self, items: nn.Embedding) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the (n_items, size) weights and (n_items,) bias that turn an output into logits."""
-        return items.weight[: self.n_items] if self.weight is None else self.weight, self.bias
+        weight = items.weight[: self.n_items] if self.weight is None else self.weight
+        return weight if self.temperature is None else functional.normalize(weight, dim=-1), self.bias
 
 
 class RecurrentState(NamedTuple):

@@ -178,6 +178,21 @@ def test_the_residual_adds_the_last_item(name: str) -> None:
 
 
 @every_network
+def test_at_a_temperature_logits_are_cosines_over_it(name: str) -> None:
+    events = _events([[1, 2, 7]])
+    plain, cosine = (_network(name, output=OutputSettings(temperature=at)) for at in (None, 0.1))
+    logits = cosine(events) @ cosine.output_layer()[0].T
+    expected = torch.cosine_similarity(plain(events)[0, :, None], plain.output_layer()[0][None], dim=-1) / 0.1
+    torch.testing.assert_close(logits[0], expected)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -0.1, float("inf"), float("nan")])
+def test_a_temperature_that_means_nothing_is_refused(temperature: float) -> None:
+    with pytest.raises(ConfigError, match="temperature must be above 0, and finite, or null, not"):
+        OutputSettings(temperature=temperature)
+
+
+@every_network
 @pytest.mark.parametrize("which", ["embedding_dropout", "hidden_dropout"])
 def test_dropout_acts_in_training_alone(name: str, which: str) -> None:
     settings = {"embedding_dropout": 0.0, "hidden_dropout": 0.0, which: 0.5}
