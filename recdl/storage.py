@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -55,15 +55,16 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def array_file(path: Path, dtype: type[np.generic], length: int) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
-    """Give a function that appends to a flat `.npy` file of known length.
+def array_file(
+    path: Path, dtype: type[np.generic], length: int | None = None
+) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
+    """Give a function that appends to a flat `.npy` file, of a length that is known or is found at the end.
 
     A memory map would do, but on a full disk writing to one kills the process, where `write` raises.
     """
     written = 0
     with path.open("wb") as opened:
-        descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
-        np.lib.format.write_array_header_1_0(opened, {"descr": descr, "fortran_order": False, "shape": (length,)})
+        _write_header(opened, dtype, length or 0)
 
         def append(part: npt.NDArray[Any]) -> None:
             nonlocal written
@@ -71,7 +72,16 @@ def array_file(path: Path, dtype: type[np.generic], length: int) -> Iterator[Cal
             written += len(part)
 
         yield append
-    assert written == length, f"{path.name}: {written} values instead of {length}"
+        assert length in (None, written), f"{path.name}: {written} values instead of {length}"
+        start = opened.tell() - written * np.dtype(dtype).itemsize
+        opened.seek(0)
+        _write_header(opened, dtype, written)
+        assert opened.tell() == start, "a header has room for any length"
+
+
+def _write_header(opened: BinaryIO, dtype: type[np.generic], length: int) -> None:
+    descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    np.lib.format.write_array_header_1_0(opened, {"descr": descr, "fortran_order": False, "shape": (length,)})
 
 
 def write_text(path: Path, text: str) -> None:

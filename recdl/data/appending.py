@@ -219,8 +219,7 @@ class _Job:
         with engine.workspace(scratch) as work:
             found, encoded = self._encode(work, file, mask, new_behaviors)
         filters = _filters(self.log)
-        limited = max(filters.min_user_events, filters.min_item_events, filters.min_item_users) > 1
-        target = scratch / "merged" if limited else self.folder
+        target = scratch / "merged" if filters.limited else self.folder
         target.mkdir(exist_ok=True)
         with self.stage("encoding what is known of users and items"):
             known, changed = self._tables(file, mask, encoded, target)
@@ -232,7 +231,7 @@ class _Job:
             n_users, n_items = len(encoded.users), len(encoded.items)
             opened = open_tables(target, {"tables": known}, n_users=n_users, n_items=n_items)
             merged = replace(events, **opened)
-            left = left_without(merged, np.zeros(merged.n_users, np.bool_), filters) if limited else None
+            left = left_without(merged, np.zeros(merged.n_users, np.bool_), filters) if filters.limited else None
             piece |= _added(encoded, self.log, left, found.dropped)
             if not (piece["events"] or changed):
                 raise _NothingNewError(piece)

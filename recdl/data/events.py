@@ -185,7 +185,8 @@ def id_text(column: Any, place: str) -> Any:
     if holds_nothing(kind):
         return ibis.null("string")
     if kind.is_string():
-        return ibis.ifelse(column.strip() == "", ibis.null("string"), column)  # blanks name nobody
+        blank = (column < "!") & (column.strip() == "")  # all blanks are below it: few rows are worth stripping
+        return ibis.ifelse(blank, ibis.null("string"), column)  # blanks name nobody
     if kind.is_integer() or kind.is_decimal() or kind.is_uuid():
         return column.cast("string")
     if kind.is_floating():

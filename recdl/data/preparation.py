@@ -1,16 +1,20 @@
 """From a raw log to a prepared one: one plan in Ibis, run in bounded memory on the engine of choice."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.console import Console
 
 from recdl.data.attributes import encode_tables
+from recdl.data.core import left_without
 from recdl.data.engine import writing_errors
 from recdl.data.engines.embedded import Embedded
 from recdl.data.engines.protocol import Engine, Workspace
@@ -21,6 +25,7 @@ from recdl.data.masking import Mask, masked_events
 from recdl.data.prepared import FORMAT_VERSION, PreparedLog, content_fingerprint, event_counts
 from recdl.data.prepared_source import PreparedSource
 from recdl.data.reading import Source, as_file, identity
+from recdl.data.rewriting import write_arrays
 from recdl.data.snapshots import in_files
 from recdl.data.sources import FileLog, Filters
 from recdl.data.tables import open_tables
@@ -127,17 +132,18 @@ def _write(
             events = _masked(work, kept_events(rows, log, found), mask, scratch, found)
             encoded = _encode(work, events)
             work.drop("rows")
-        kept = _count(work, encoded.events)
-        found.dropped["duplicate"] = found.rows - sum(found.dropped.values()) - kept
-        with stage("filtering"):
-            encoded, found.dropped["few_users"] = _core(work, encoded, log.filters)
-        found.dropped["few_events"] = kept - _count(work, encoded.events) - found.dropped["few_users"]
         with stage("sorting and writing"):
+            kept = found.rows - sum(found.dropped.values())
+            target = scratch / "whole" if log.filters.limited else folder
+            interactions = _write_arrays(work, encoded, found.names, target, _weights(log, found.names))
+            found.dropped["duplicate"] = kept - interactions.n_events
+        with stage("filtering"):
+            interactions, with_users, with_items = _filtered(interactions, folder, log.filters, found)
             _check_left(found, opened.label)
-            interactions = _write_arrays(work, encoded, found.names, folder, _weights(log, found.names))
-            users, items = _vocabulary(work, encoded.users), _vocabulary(work, encoded.items)
-            users.save(folder / "users.parquet")
-            items.save(folder / "items.parquet")
+            users = _vocabulary(work, encoded.users, with_users, scratch / "users-left.parquet")
+            items = _vocabulary(work, encoded.items, with_items, scratch / "items-left.parquet")
+    users.save(folder / "users.parquet")
+    items.save(folder / "items.parquet")
     with stage("encoding what is known of users and items"):
         known = encode_tables(log, mask, users=users, items=items, folder=folder, scratch=scratch)
     shutil.rmtree(scratch)
@@ -179,7 +185,7 @@ def _masked(work: Workspace, kept: "ibis.Table", mask: Mask, scratch: Path, foun
 
 
 def _encode(work: Workspace, kept: "ibis.Table") -> _Encoded:
-    """Number users and items, and drop exact duplicates."""
+    """Number users and items."""
     users = work.keep_numbered("users", kept.select(id=kept.user).distinct(), order="id")
     items = work.keep_numbered("items", kept.select(id=kept.item).distinct(), order="id")
     joined = kept.join(users, kept.user == users.id).join(items, kept.item == items.id)
@@ -187,64 +193,26 @@ def _encode(work: Workspace, kept: "ibis.Table") -> _Encoded:
     events = joined.select(user=users.index, item=items.index, behavior=kept.behavior, time=kept.time, **optional)
     if "session" in optional:
         events = events.mutate(session=session_numbers(events))
-    return _Encoded(work.keep("events", events.distinct()), users, items)
+    return _Encoded(work.keep("events", events), users, items)
 
 
 def _optional(events: "ibis.Table") -> list[str]:
     return [name for name in _OPTIONAL if name in events.columns]
 
 
-def _core(work: Workspace, encoded: _Encoded, filters: Filters) -> tuple[_Encoded, int]:
-    """Keep users and items with enough events, and items with enough users, until that holds for what is left.
+def _filtered(
+    whole: Interactions, folder: Path, filters: Filters, found: Audit
+) -> tuple[Interactions, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Write what passes the filters into a folder, and count the rest; return it, and which users and items.
 
-    Returns:
-        What is left, numbered anew, and the events that fell for their item's few users alone.
+    Where there are no limits, `whole` lies in the folder already.
     """
-    limits = {"user": filters.min_user_events, "item": filters.min_item_events}
-    events, names, n_few_users = encoded.events, ["events"], 0
-    while True:
-        core = events
-        for key, limit in limits.items():
-            few = _few(work, events, key, limit, name=f"few_{key}_{len(names)}")
-            core = core if few is None else core.anti_join(few, key)
-        if core is events:  # only now, so that who falls for few events is counted there
-            few = _few(work, events, "item", filters.min_item_users, name=f"few_users_{len(names)}", of="user")
-            if few is None:
-                break
-            core = core.anti_join(few, "item")
-            n_few_users += _count(work, events) - _count(work, core)
-        names.append(f"core_{len(names)}")
-        events = work.keep(names[-1], core)
-        work.drop(names[-2])
-    if len(names) == 1:
-        return encoded, n_few_users
-    users = work.keep_numbered(
-        "users_left", _left(encoded.users, events.select(index=events.user)), order="before"
-    )
-    items = work.keep_numbered(
-        "items_left", _left(encoded.items, events.select(index=events.item)), order="before"
-    )
-    joined = events.join(users, events.user == users.before).join(items, events.item == items.before)
-    same = {name: events[name] for name in ("behavior", "time", *_optional(events))}
-    renumbered = joined.select(user=users.index, item=items.index, **same)
-    return _Encoded(renumbered, users, items), n_few_users
-
-
-def _few(
-    work: Workspace, events: "ibis.Table", key: str, limit: int, *, name: str, of: str | None = None
-) -> "ibis.Table | None":
-    """Return the users or items with fewer events, or fewer distinct values of `of`, than `limit`, if any."""
-    if limit <= 1:
-        return None
-    sizes = events.group_by(key).agg(n=events.count() if of is None else events[of].nunique())
-    few = work.keep(name, sizes.filter(sizes.n < limit).select(key))
-    return few if _count(work, few) else None
-
-
-def _left(vocabulary: "ibis.Table", used: "ibis.Table") -> "ibis.Table":
-    """Return the part of a vocabulary that is used: `id`, and the index `before`."""
-    left = vocabulary.semi_join(used.distinct(), "index")
-    return left.select("id", before=left.index)
+    if not filters.limited:
+        return whole, np.ones(whole.n_users, np.bool_), np.ones(whole.n_items, np.bool_)
+    left = left_without(whole, np.zeros(whole.n_users, np.bool_), filters)
+    found.dropped.update(few_events=left.few_events, few_users=left.few_users)
+    part = write_arrays(whole, folder, left) if left.users.any() else whole
+    return part, left.users, left.items
 
 
 def _check_left(found: Audit, label: str) -> None:
@@ -257,7 +225,11 @@ def _check_left(found: Audit, label: str) -> None:
     )
 
 
-def _vocabulary(work: Workspace, table: "ibis.Table") -> Vocabulary:
+def _vocabulary(work: Workspace, table: "ibis.Table", left: npt.NDArray[np.bool_], path: Path) -> Vocabulary:
+    """Return the ids by index, only of those that are left; `path` is where to put what those are."""
+    if not left.all():
+        pq.write_table(pa.table({"index": np.flatnonzero(left).astype(np.int32)}), path)
+        table = table.semi_join(work.load(path), "index")
     return Vocabulary(work.fetch(table.order_by("index").select("id"))["id"].combine_chunks())
 
 
@@ -268,25 +240,29 @@ def _write_arrays(
     folder: Path,
     weights: tuple[float, ...] | None,
 ) -> Interactions:
-    """Stream the events, sorted by all they hold, so that the order of the input is nothing, into `.npy` files."""
+    """Stream the events, without exact duplicates, into `.npy` files.
+
+    They are sorted by all they hold, so that the order of the input is nothing, and duplicates are neighbours: the
+    engine need not look for them.
+    """
+    folder.mkdir(exist_ok=True)
     events, n_users = encoded.events, _count(work, encoded.users)
-    sizes = work.fetch(events.group_by("user").agg(n=events.count()).order_by("user"))["n"].to_numpy()
-    assert len(sizes) == n_users, "every user has an event"
-    offsets = np.zeros(n_users + 1, np.int64)
-    np.cumsum(sizes, out=offsets[1:])
-    np.save(folder / "offsets.npy", offsets)
-    length = int(offsets[-1])
     optional = {name: _OPTIONAL[name] for name in _optional(events)}
     arrays = _ARRAYS | optional
-    ordered = events.order_by(["user", "time", "behavior", "item", *optional]).select(*arrays)
+    ordered = events.order_by(["user", "time", "behavior", "item", *optional]).select("user", *arrays)
+    sizes = np.zeros(n_users, np.int64)
     with ExitStack() as opened:
         appends = {
-            column: opened.enter_context(array_file(folder / f"{name}.npy", dtype, length))
+            column: opened.enter_context(array_file(folder / f"{name}.npy", dtype))
             for column, (name, dtype) in arrays.items()
         }
-        for batch in work.batches(ordered, rows=_BATCH):
+        for batch in _distinct(work.batches(ordered, rows=_BATCH)):
+            first, last = batch["user"][[0, -1]]
+            sizes[first : last + 1] += np.bincount(batch["user"] - first)
             for column, append in appends.items():
-                append(batch[column].to_numpy())
+                append(batch[column])
+    assert sizes.all(), "every user has an event"
+    np.save(folder / "offsets.npy", np.append(0, np.cumsum(sizes)))
     return Interactions.load(
         folder,
         n_items=_count(work, encoded.items),
@@ -294,3 +270,22 @@ def _write_arrays(
         behavior_weights=weights,
         optional=[name for name, _ in optional.values()],
     )
+
+
+def _distinct(batches: Iterable[pa.RecordBatch]) -> Iterator[dict[str, npt.NDArray[Any]]]:
+    """Leave out of sorted rows those that are as the row before, be that in the batch before."""
+    last: dict[str, Any] = {}
+    for batch in batches:
+        if not len(batch):
+            continue
+        columns = {name: batch[name].to_numpy() for name in batch.schema.names}
+        same = np.ones(len(batch), np.bool_)
+        same[0] = bool(last)
+        for name, column in columns.items():
+            same[1:] &= column[1:] == column[:-1]
+            same[0] &= bool(last) and column[0] == last[name]
+        last = {name: column[-1] for name, column in columns.items()}
+        if same.any():
+            columns = {name: column[~same] for name, column in columns.items()}
+        if len(columns["user"]):
+            yield columns

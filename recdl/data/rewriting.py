@@ -44,7 +44,7 @@ def write_part(log: PreparedLog, folder: Path, left: Left, changes: Mapping[str,
     Returns:
         The manifest, which was written last.
     """
-    interactions = _write_arrays(log.interactions, folder, left)
+    interactions = write_arrays(log.interactions, folder, left)
     users = _write_vocabulary(log.users, left.users, folder / "users.parquet")
     items = _write_vocabulary(log.items, left.items, folder / "items.parquet")
     kept = {"user_table": left.users, "item_table": left.items}
@@ -60,7 +60,8 @@ def write_part(log: PreparedLog, folder: Path, left: Left, changes: Mapping[str,
     return manifest
 
 
-def _write_arrays(log: Interactions, folder: Path, left: Left) -> Interactions:
+def write_arrays(log: Interactions, folder: Path, left: Left) -> Interactions:
+    """Write the events that are left into a folder, users and items numbered anew in the same order."""
     numbers = (np.cumsum(left.items) - 1).astype(np.int32)
     offsets = np.zeros(len(left.lengths) + 1, np.int64)
     np.cumsum(left.lengths, out=offsets[1:])

@@ -109,6 +109,11 @@ class Filters:
         if self.behaviors is not None and not self.behaviors:
             raise ConfigError("data.filters.behaviors: an empty list keeps nothing; null keeps all")
 
+    @property
+    def limited(self) -> bool:
+        """Whether users or items may be dropped for what they have too little of."""
+        return max(self.min_user_events, self.min_item_events, self.min_item_users) > 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class EventLog(ABC):

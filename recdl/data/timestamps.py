@@ -57,7 +57,8 @@ def microseconds(column: "ibis.Value", time: Time) -> "ibis.Value":
         return _number(column, time.format)
     if time.format == "auto":
         number = _auto_number(column)
-        return ibis.coalesce(number, _iso(column, time)) if kind.is_string() else number
+        # Not `coalesce`: DuckDB 2.0 matches some of the second's patterns against every row, whatever the first.
+        return number.notnull().ifelse(number, _iso(column, time)) if kind.is_string() else number
     return _text(column.cast("string"), time)
 
 
