@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recdl.data.interactions import Interactions
+from recdl.data.queries import ragged_positions
 from recdl.data.sessions import check_rule, sequences
 from recdl.data.splits.parts import (
     Part,
@@ -75,8 +76,8 @@ class LeaveLastOut:
             edge[users] = positions[before[users + 1] - last]
         parts: dict[str, Part] = {}
         for name, start, end in (("validation", edges[0], edges[1]), ("test", edges[1], edges[2])):
-            held = positions[(positions >= start[log.users[positions]]) & (positions < end[log.users[positions]])]
-            query_set = ask_per_user(log, held, start)
+            window = ragged_positions(start, end)
+            query_set = ask_per_user(log, window[is_target[window]], start)
             first = start[users]
             ties = int((log.timestamps[first] == log.timestamps[first - 1]).sum())
             parts[name] = part_of((start, end), query_set, ties)
