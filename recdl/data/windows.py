@@ -74,6 +74,30 @@ class SequenceBatch(NamedTuple):
         """What the network reads."""
         return Events(self.items, self.behaviors, self.gaps)
 
+    def total_weight(self) -> torch.Tensor:
+        """Return the float32 weight of all that is asked for, as a mean over it divides by."""
+        if self.weights is not None and self.basket_counts is None:
+            return self.weights.sum()
+        return self.mask.sum().float()  # sets weigh alike
+
+    def take(self, rows: torch.Tensor) -> "SequenceBatch":
+        """Return the windows of int64 `rows` (n,), rising."""
+        chosen = torch.zeros(len(self.items), dtype=torch.bool, device=self.items.device)
+        chosen[rows] = True
+        asked = chosen.repeat_interleave(self.mask.sum(1))
+        counts, items = self.basket_counts, self.basket_items
+        return SequenceBatch(
+            items=self.items[rows],
+            behaviors=self.behaviors[rows],
+            gaps=self.gaps[rows],
+            targets=self.targets[rows],
+            mask=self.mask[rows],
+            weights=None if self.weights is None else self.weights[asked],
+            basket_items=None if counts is None or items is None else items[asked.repeat_interleave(counts)],
+            basket_counts=None if counts is None else counts[asked],
+            next_behaviors=None if self.next_behaviors is None else self.next_behaviors[rows],
+        )
+
 
 @dataclass(frozen=True)
 class EventSpace:

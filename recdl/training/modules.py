@@ -11,6 +11,7 @@ from recdl.data.batches import PairBatch, RowBatch
 from recdl.errors import DataError
 from recdl.training.losses import row_softmax, sampled_row_softmax
 from recdl.training.optimizers import RowAdamW, RowTable
+from recdl.training.processes import Processes, part
 from recdl.training.sides import Lookup, Sides
 
 _CHECK_EVERY = 50
@@ -30,15 +31,29 @@ class FitModule(pl.LightningModule):
         self.network = network
         self.learning_rate = learning_rate
         self.gradient_clip: float | None = None
+        self.processes = Processes()
+        self.accumulate = 1
         self.steps_per_epoch = 1
         self._loss_sum = torch.zeros(())
         self._steps = 0
         self._calls = 0
 
     def mean_loss(self) -> float:
-        """Return the mean training loss of the epoch so far."""
+        """Return the mean training loss of the epoch so far, of all processes, which must all ask."""
         self._check()
-        return float(self._loss_sum / max(self._steps, 1))
+        total = self._loss_sum.clone()
+        self.processes.add_up([total])
+        return float(total / max(self._steps, 1))
+
+    def parts(self) -> Iterator[tuple[int, int]]:
+        """Yield the parts of a step that this process goes through: which one, of how many.
+
+        All processes cut the same batch, since it depends on seed and epoch alone, and each goes through its share
+        of it. The normalizers of a loss are those of the whole batch, so that the parts' gradients add up to the
+        step's, however many parts and processes there are.
+        """
+        for place in range(self.accumulate):
+            yield self.processes.rank * self.accumulate + place, self.processes.count * self.accumulate
 
     def on_train_epoch_start(self) -> None:
         """Tell the batches which epoch it is, and begin its loss anew."""
@@ -58,7 +73,12 @@ class FitModule(pl.LightningModule):
             self.log("train/loss", self.mean_loss(), prog_bar=True)
 
     def descend(self, losses: Iterable[torch.Tensor], *, tables: Sequence[RowTable] = ()) -> None:
-        """Make one step of all optimizers along the gradient of the sum of `losses`."""
+        """Make one step of all optimizers along the gradient of the sum of `losses`, those of all processes.
+
+        Args:
+            losses: Of the parts of the step; none, where this process has none of it.
+            tables: Tables whose rows the step touches, the same rows in all processes.
+        """
         optimizers = self.optimizers()
         optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
         for optimizer in optimizers:
@@ -68,11 +88,21 @@ class FitModule(pl.LightningModule):
             self._loss_sum += loss.detach()
         for table in tables:
             table.put_gradient()
+        if self.processes.count > 1:
+            self._meet()
         if self.gradient_clip is not None:
             clip_gradient(self.parameters(), self.gradient_clip)
         for optimizer in optimizers:
             optimizer.step()
         self._steps += 1
+
+    def _meet(self) -> None:
+        """Add up the gradients of all processes; a process that had no part of the step adds nothing."""
+        learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        for parameter in learned:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self.processes.add_up([_values(parameter.grad) for parameter in learned if parameter.grad is not None])
 
     def _check(self) -> None:
         if not torch.isfinite(self._loss_sum):
@@ -82,10 +112,14 @@ class FitModule(pl.LightningModule):
             )
 
 
+def _values(gradient: torch.Tensor) -> torch.Tensor:
+    return gradient._values() if gradient.is_sparse else gradient
+
+
 def clip_gradient(parameters: Iterable[nn.Parameter], norm: float) -> None:
     """Scale all gradients so that their joint norm is at most `norm`; those of rows count like others."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    values = [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]
+    values = [_values(gradient) for gradient in gradients]
     total = torch.stack([value.norm() for value in values]).norm()
     scale = (norm / (total + 1e-6)).clamp(max=1.0)
     for value in values:
@@ -212,8 +246,17 @@ class PairModule(InteractionModule):
         columns = (torch.split(column, self.batch_size) for column in batch)
         for users, items, weights in zip(*columns, strict=True):
             user_vectors, item_vectors, tables = self.touch(users, items)
-            logits = self.interactions.interact(user_vectors(users), item_vectors(items))
-            self.descend([(weights * self.loss(logits)).sum() / weights.sum()], tables=tables)
+            step = PairBatch(users, items, weights)
+            self.descend(self._losses(step, user_vectors, item_vectors), tables=tables)
+
+    def _losses(self, step: PairBatch, user_vectors: Lookup, item_vectors: Lookup) -> Iterator[torch.Tensor]:
+        total = step.weights.sum()
+        for place, count in self.parts():
+            rows = part(len(step.users), place, count)
+            users, items, weights = (column[rows] for column in step)
+            if len(users):
+                logits = self.interactions.interact(user_vectors(users), item_vectors(items))
+                yield (weights * self.loss(logits)).sum() / total
 
 
 class RowModule(InteractionModule):
@@ -290,8 +333,10 @@ class RowModule(InteractionModule):
 
     def _chunks(self, batch: RowBatch, n_items: int) -> Iterator[tuple[slice, slice]]:
         """Yield users, as rows of the batch, and their pairs."""
-        n_users = max(1, _FLOATS_AT_ONCE // (n_items * self.interactions.activations))
-        for start in range(0, len(batch.users), n_users):
-            end = min(start + n_users, len(batch.users))
+        at_most = max(1, _FLOATS_AT_ONCE // (n_items * self.interactions.activations))
+        share = self.processes.share(len(batch.users))
+        n_users = min(at_most, max(1, -(-(share.stop - share.start) // self.accumulate)))
+        for start in range(share.start, share.stop, n_users):
+            end = min(start + n_users, share.stop)
             first, last = torch.searchsorted(batch.rows, torch.tensor([start, end], device=batch.rows.device))
             yield slice(start, end), slice(int(first), int(last))

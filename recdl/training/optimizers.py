@@ -116,7 +116,9 @@ class RowTable:
 
     def put_gradient(self) -> None:
         """Give the table the gradient of its rows, as `RowAdamW` reads it."""
-        assert self._vectors.grad is not None
+        gradient = self._vectors.grad
+        if gradient is None:  # another process had all of the step
+            gradient = torch.zeros_like(self._vectors)
         self._table.grad = torch.sparse_coo_tensor(
-            self._rows[None], self._vectors.grad, self._table.shape, check_invariants=False, is_coalesced=True
+            self._rows[None], gradient, self._table.shape, check_invariants=False, is_coalesced=True
         )

@@ -1,5 +1,6 @@
 """The Lightning module for histories."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Protocol, cast
 
@@ -74,27 +75,45 @@ class SequenceModule(FitModule):
 
     def training_step(self, batch: SequenceBatch, batch_idx: int) -> None:
         """Make a step on the mean loss over the positions of one batch that ask for something."""
+        if not self._asks(batch):  # a batch of windows may hold nothing that is asked for
+            return
+        self.descend(self._losses(batch, batch_idx))
+        if self.average is not None:
+            self.average.follow(self.network)
+
+    def _asks(self, batch: SequenceBatch) -> bool:
+        return self.behavior_head is not None or bool(batch.mask.any())
+
+    def _losses(self, batch: SequenceBatch, batch_idx: int) -> Iterator[torch.Tensor]:
+        for place, count in self.parts():
+            # Windows lie by their length in a batch, so that every n-th is as much work as any other n-th.
+            every = torch.arange(place, len(batch.items), count, device=batch.items.device)
+            part = batch if count == 1 else batch.take(every)
+            losses = list(self._parts_of_loss(batch, part, batch_idx)) if len(part.items) else []
+            if losses:
+                yield torch.stack(losses).sum()
+
+    def _parts_of_loss(self, whole: SequenceBatch, part: SequenceBatch, batch_idx: int) -> Iterator[torch.Tensor]:
+        """Yield what some windows of a batch contribute to its mean losses."""
         network = cast(HistoryNetwork, self.network)
-        outputs = network(self._told(batch.events)).flatten(0, 1)
-        losses = []
-        if self.behavior_head is not None and batch.next_behaviors is not None:
+        outputs = network(self._told(part.events)).flatten(0, 1)
+        if self.behavior_head is not None and part.next_behaviors is not None and whole.next_behaviors is not None:
             said = self.behavior_head(outputs).float()
-            error = functional.cross_entropy(said, batch.next_behaviors.flatten(), ignore_index=NO_BEHAVIOR)
-            losses.append(self.behavior_weight * error)
-        targets = batch.targets.flatten()
-        if not batch.mask.all():
-            places = batch.mask.flatten().nonzero()[:, 0]
+            error = functional.cross_entropy(
+                said, part.next_behaviors.flatten(), ignore_index=NO_BEHAVIOR, reduction="sum"
+            )
+            yield self.behavior_weight * error / (whole.next_behaviors != NO_BEHAVIOR).sum()
+        targets = part.targets.flatten()
+        if not part.mask.all():
+            places = part.mask.flatten().nonzero()[:, 0]
             outputs, targets = outputs.index_select(0, places), targets[places]
-        if batch.basket_items is not None and batch.basket_counts is not None:
-            outputs, targets = outputs.repeat_interleave(batch.basket_counts, 0), batch.basket_items
+        if part.basket_items is not None and part.basket_counts is not None:
+            outputs, targets = outputs.repeat_interleave(part.basket_counts, 0), part.basket_items
         if len(targets):
             loss = partial(self.loss, step=(self.current_epoch, batch_idx))
             layer = network.output_layer()
-            losses.append(loss(outputs, targets, *layer, weights=batch.weights, counts=batch.basket_counts))
-        if losses:  # a batch of windows may hold nothing that is asked for
-            self.descend([torch.stack(losses).sum()])
-            if self.average is not None:
-                self.average.follow(self.network)
+            mean = loss(outputs, targets, *layer, weights=part.weights, counts=part.basket_counts)
+            yield mean if part is whole else mean * (part.total_weight() / whole.total_weight())
 
     def _told(self, events: Events) -> Events:
         """Hide some of the events, or of their items, as if they were padding; their places stay."""

@@ -22,7 +22,10 @@ class TrainerSettings:
         validation_queries: Queries ranked after each epoch at most, drawn once, so that ranking never outweighs
             training; None ranks all.
         accelerator: `auto` takes a GPU where there is one.
-        devices: Number of devices.
+        devices: Devices of each machine, a process each; on a CPU, processes. More than one share every step.
+        nodes: Machines.
+        accumulate: Parts in which a process goes through its share of a step, one after the other, so that a
+            batch too large for its memory trains as if it were not. The step stays the same.
         precision: As Lightning names it.
         gradient_clip: Largest norm of the gradient; None leaves it as it is.
         progress_bar: Whether to show one; where standard error is no terminal, a line an epoch takes its place.
@@ -36,6 +39,8 @@ class TrainerSettings:
     validation_queries: int | None = 5000
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     devices: int = 1
+    nodes: int = 1
+    accumulate: int = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     gradient_clip: float | None = None
     progress_bar: bool = True
@@ -43,7 +48,7 @@ class TrainerSettings:
     folder: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "patience", "devices", "validation_queries"):
+        for name in ("max_epochs", "patience", "devices", "nodes", "accumulate", "validation_queries"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ConfigError(f"trainer.{name} must be at least 1, not {getattr(self, name)}")
         metric, _, cutoff = self.monitor.partition("@")

@@ -7,19 +7,24 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import DDPStrategy
 
 from recdl.metrics.ranking import RANKING_METRICS
 from recdl.models.protocol import RankingTask, Recommender
 from recdl.models.ranking import rank
 from recdl.training.interruption import StopBetweenSteps, held_signals
 from recdl.training.modules import FitModule
+from recdl.training.processes import Processes
 from recdl.training.settings import TrainerSettings
 
 _NOISE = (
@@ -69,6 +74,9 @@ def fit_network(
     Raises:
         DataError: If the loss stops being finite.
     """
+    processes = Processes.current()
+    if processes.count > 1:  # each hides other events, by dropout, of its own share of a step
+        torch.manual_seed(torch.initial_seed() + processes.rank)
     curve = _LearningCurve(
         recommender,
         validation,
@@ -76,7 +84,7 @@ def fit_network(
         n_queries=settings.validation_queries,
     )
     callbacks: list[pl.Callback] = [curve]
-    if settings.progress_bar:
+    if settings.progress_bar and processes.first:
         # A bar in a log file is thousands of lines; there, a line an epoch.
         callbacks.append(TQDMProgressBar(refresh_rate=20) if sys.stderr.isatty() else _EpochLines(curve, settings))
     with _checkpoint_folder(settings) as folder:
@@ -91,12 +99,15 @@ def fit_network(
                 best,
             ]
         module.gradient_clip = settings.gradient_clip
+        module.accumulate = settings.accumulate
+        module.processes = processes
         with _without_noise(), held_signals() as interruptions:
-            trainer = _trainer(settings, [StopBetweenSteps(interruptions), *callbacks])
+            trainer = _trainer(settings, [StopBetweenSteps(interruptions), *callbacks], processes)
             trainer.fit(module, train_dataloaders=batches)
         if best is not None:
             checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
             module.load_state_dict(checkpoint["state_dict"])
+            processes.wait()  # or the folder may be gone before the last has read it
     module.eval()
     return curve.entries
 
@@ -122,16 +133,26 @@ class _LearningCurve(pl.Callback):
         entry["seconds"] = time.perf_counter() - self._started
         if self._task is not None:
             pl_module.eval()
-            ranking = rank(self._recommender, self._task, k=self._cutoff)
+            ranks = self._ranks(pl_module.processes)
             pl_module.train()
             offsets = self._task.query_set.target_offsets
             for name, metric in RANKING_METRICS.items():
-                value = float(metric(ranking.ranks, offsets, self._cutoff).mean())
+                value = float(metric(ranks, offsets, self._cutoff).mean())
                 entry[f"validation/{name}@{self._cutoff}"] = value
         for name, value in entry.items():
             if name not in ("epoch", "seconds"):
                 pl_module.log(name if "/" in name else f"train/epoch_{name}", value, prog_bar="ndcg" in name)
         self.entries.append(entry)
+
+    def _ranks(self, processes: Processes) -> npt.NDArray[np.float64]:
+        """Return (n_targets,) ranks, of which each process finds those of its share of the queries."""
+        assert self._task is not None
+        share = processes.share(len(self._task.query_set))
+        ranks = np.zeros(0)
+        if share.stop > share.start:
+            queries = self._task.query_set.take(np.arange(share.start, share.stop))
+            ranks = rank(self._recommender, replace(self._task, query_set=queries), k=self._cutoff).ranks
+        return np.concatenate(processes.gathered(ranks))
 
 
 class _EpochLines(pl.Callback):
@@ -160,20 +181,33 @@ class _EpochLines(pl.Callback):
         print(f"{line}, {entry['seconds']:.1f} s", file=sys.stderr)
 
 
-def _trainer(settings: TrainerSettings, callbacks: list[pl.Callback]) -> pl.Trainer:
+class _Sharing(DDPStrategy):
+    """Several processes on one model, without DDP's wrapper: `FitModule.descend` adds the gradients up.
+
+    The wrapper adds them up while the only backward pass of a call runs. Here a call holds several steps, a step
+    several passes, and gradients may be of rows.
+    """
+
+    def configure_ddp(self) -> None:
+        """Leave the module as it is."""
+
+
+def _trainer(settings: TrainerSettings, callbacks: list[pl.Callback], processes: Processes) -> pl.Trainer:
     logger: Logger | None = None
-    if settings.tracking is not None and settings.folder is not None:
+    if settings.tracking is not None and settings.folder is not None and processes.first:
         logger = settings.tracking.logger(settings.folder)
     with _without_noise():
         return pl.Trainer(
             max_epochs=settings.max_epochs,
             accelerator=settings.accelerator,
             devices=settings.devices,
+            num_nodes=settings.nodes,
+            strategy=_Sharing() if processes.count > 1 else "auto",
             precision=settings.precision,
             callbacks=callbacks,
             logger=logger or False,
             enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
-            enable_progress_bar=settings.progress_bar and sys.stderr.isatty(),
+            enable_progress_bar=settings.progress_bar and processes.first and sys.stderr.isatty(),
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,

@@ -1,0 +1,93 @@
+"""Several processes that train one model: what each does of a step, and how they agree. Importing it is cheap."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run, and which of them this is.
+
+    Attributes:
+        rank: This one's, from 0; 0 alone writes.
+        count: How many there are.
+    """
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    def current(cls) -> Self:
+        """Return those that `recdl.training.joining.joined` brought together; one, where nothing did."""
+        from torch import distributed
+
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return cls()
+        return cls(distributed.get_rank(), distributed.get_world_size())
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes."""
+        return self.rank == 0
+
+    @contextmanager
+    def one_by_one(self) -> Iterator[None]:
+        """Let the first do what is in the block, and the others after it, who then find it done."""
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
+
+    def wait(self) -> None:
+        """Go on when all have come this far."""
+        if self.count == 1:
+            return
+        from torch import distributed
+
+        distributed.barrier()
+
+    def told(self, value: Any) -> Any:
+        """Return the first's value, whatever the others have."""
+        if self.count == 1:
+            return value
+        from torch import distributed
+
+        held = [value]
+        distributed.broadcast_object_list(held, src=0)
+        return held[0]
+
+    def gathered(self, value: Any) -> list[Any]:
+        """Return every process's value, by rank."""
+        if self.count == 1:
+            return [value]
+        from torch import distributed
+
+        values = [None] * self.count
+        distributed.all_gather_object(values, value)
+        return values
+
+    def add_up(self, tensors: "Sequence[torch.Tensor]") -> None:
+        """Put the sum over all processes into each tensor, the same to the bit in all of them."""
+        if self.count == 1:
+            return
+        from torch import distributed
+
+        waiting = [distributed.all_reduce(tensor, async_op=True) for tensor in tensors]
+        for one in waiting:
+            assert one is not None
+            one.wait()
+
+    def share(self, n: int) -> slice:
+        """Return the part of n rows, in their order, that is this one's."""
+        return part(n, self.rank, self.count)
+
+
+def part(n: int, place: int, count: int) -> slice:
+    """Return one of `count` parts of n rows, in their order, as even as can be; some are empty where n is less."""
+    return slice(n * place // count, n * (place + 1) // count)
