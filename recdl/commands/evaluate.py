@@ -15,6 +15,7 @@ from recdl.commands.ingredients import (
 )
 from recdl.commands.recording import Asked, print_summary, record_evaluations, record_split
 from recdl.config import EvaluateSettings, build
+from recdl.evaluation.measures import check_protocol
 from recdl.evaluation.protocol import EvaluationProtocol
 from recdl.evaluation.records import Ingredient, RunRecord, RunWriter, check_run_folder
 from recdl.metrics.ranking import METRIC_VERSION
@@ -39,6 +40,7 @@ def evaluate(config: Mapping[str, Any]) -> None:
     check_run_folder(folder, overwrite=settings.overwrite)
     model = model_of_run(record)
     log = log_of_run(record, prepared=settings.prepared, progress=settings.progress)
+    check_protocol(protocol, log.interactions)
     split = split_of_run(record, log)
     name = settings.names["evaluation"]
     changed = {

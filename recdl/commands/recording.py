@@ -15,6 +15,7 @@ from recdl.data.splits import Split
 from recdl.evaluation.evaluate import SAMPLED, evaluate
 from recdl.evaluation.protocol import EvaluationProtocol
 from recdl.evaluation.records import RunRecord, RunWriter
+from recdl.evaluation.sampling import sampled_warning
 from recdl.metrics.ratings import RATING_METRICS
 from recdl.models.protocol import Recommender
 
@@ -51,6 +52,8 @@ def record_evaluations(
     progress: bool,
 ) -> dict[str, float]:
     """Evaluate a model on some parts, write the results, and return the seconds each took, by metric name."""
+    if protocol.sampled is not None:
+        print(f"warning: {sampled_warning(protocol.sampled)}", file=sys.stderr)
     seconds = {}
     for one in asked:
         started = time.perf_counter()
@@ -59,6 +62,7 @@ def record_evaluations(
             one.query_set,
             candidates=candidates(one.learned_from, protocol.candidates),
             protocol=protocol,
+            train=one.learned_from,
             seed=seed,
             progress=progress,
         )

@@ -17,6 +17,7 @@ from recdl.data.preparation import prepare
 from recdl.data.prepared import PreparedLog
 from recdl.data.splits import Split, Splitter, split_log
 from recdl.evaluation.comparison import validation_metric
+from recdl.evaluation.measures import check_protocol
 from recdl.evaluation.protocol import EvaluationProtocol
 from recdl.evaluation.records import Ingredient, RunIdentity, RunRecord, RunWriter, check_run_folder
 from recdl.metrics.ranking import METRIC_VERSION
@@ -53,6 +54,7 @@ def record_run(config: Mapping[str, Any]) -> RunRecord:
     check_run_folder(folder, overwrite=settings.overwrite)
     plan = _Plan.of(settings, folder)
     log = prepare(plan.source, Path(settings.prepared_root), engine=plan.engine, progress=settings.progress)
+    check_protocol(plan.protocol, log.interactions)
     split = split_log(plan.splitter, log)
     if settings.refit:
         check_refit(split)

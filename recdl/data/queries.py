@@ -165,6 +165,8 @@ class QuerySet:
         candidates: What each query ranks, where that is given; None ranks all items that may be recommended.
         target_weights: (n_targets,) float32, the log's number for the event (the last of several) of each target;
             None where there is none.
+        target_behaviors: (n_targets,) int8, the behaviour of each target's event, of several the furthest along
+            the funnel; None where it is not known.
     """
 
     queries: Queries
@@ -173,6 +175,7 @@ class QuerySet:
     clusters: npt.NDArray[np.int32] | None = None
     candidates: Candidates | None = None
     target_weights: npt.NDArray[np.float32] | None = None
+    target_behaviors: npt.NDArray[np.int8] | None = None
 
     def __post_init__(self) -> None:
         assert self.clusters is None or len(self.clusters) == len(self.queries), "one cluster a query"
@@ -188,6 +191,8 @@ class QuerySet:
         assert self.target_items.min(initial=0) >= UNKNOWN, "a target is below -1"
         numbers = self.target_weights
         assert numbers is None or len(numbers) == len(self.target_items), "a number for each target, or none"
+        codes = self.target_behaviors
+        assert codes is None or len(codes) == len(self.target_items), "a behaviour for each target, or none"
         given = self.candidates
         assert given is None or len(given.offsets) == len(self.target_offsets), "one range of candidates a query"
 
@@ -213,4 +218,7 @@ class QuerySet:
         places = ragged_positions(starts, ends)
         candidates = None if self.candidates is None else self.candidates.take(rows)
         weights = None if self.target_weights is None else self.target_weights[places]
-        return QuerySet(self.queries[rows], offsets, self.target_items[places], clusters, candidates, weights)
+        codes = None if self.target_behaviors is None else self.target_behaviors[places]
+        return QuerySet(
+            self.queries[rows], offsets, self.target_items[places], clusters, candidates, weights, codes
+        )

@@ -1,18 +1,21 @@
 """Measure any recommender on a set of queries."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from recdl.data.interactions import Interactions
 from recdl.data.queries import QuerySet
 from recdl.data.vocabulary import UNKNOWN
-from recdl.evaluation.protocol import COVERAGE, EvaluationProtocol
+from recdl.errors import DataError
+from recdl.evaluation.measures import measure
+from recdl.evaluation.protocol import EvaluationProtocol
+from recdl.evaluation.sampling import sample_candidates
 from recdl.evaluation.significance import bootstrap_intervals
-from recdl.metrics.catalogue import coverage
-from recdl.metrics.ranking import RANKING_METRICS
 from recdl.metrics.ratings import RATING_METRICS
+from recdl.metrics.registry import CATALOGUE_METRICS
 from recdl.models.protocol import RankingTask, RatingPredictor, Recommender
 from recdl.models.ranking import Ranking, rank
 
@@ -25,12 +28,14 @@ class Evaluation:
     """What one recommender reached on one set of queries.
 
     Attributes:
-        metrics: Figures by name: "ndcg@10" and the like, means over all queries; "coverage@10"; "n_queries";
+        metrics: Figures by name: "ndcg@10" and the like, means over all queries; "auc"; "coverage@10" and other
+            figures of all lists together; "n_queries";
             "cold_targets", the share of the targets that are no candidates (the model never saw them); and, where
             history is excluded, "masked_targets", the share that could not be recommended for standing in the
             history of their query. Both kinds count as misses; and, where queries rank candidates of their own in
-            place of the catalogue, "sampled_candidates", how many; and, of a model that predicts ratings, on a log
-            that has numbers for events, "rmse" and "mae" over the targets that the log holds, "n_ratings" of them.
+            place of the catalogue, given or drawn, "sampled_candidates", how many; and, of a model that predicts
+            ratings, on a log that has numbers for events, "rmse" and "mae" over the targets that the log holds,
+            "n_ratings" of them.
         intervals: Percentile bootstrap interval of each mean over queries, users resampled.
         per_query: A row a query: `query` (row of the query set, int64), `user` (user index, of a session its
             user's, -1 unknown, int32),
@@ -50,30 +55,34 @@ def evaluate(
     *,
     candidates: npt.NDArray[np.bool_],
     protocol: EvaluationProtocol,
+    train: Interactions | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> Evaluation:
-    """Rank the whole catalogue for every query and measure where the targets stand.
+    """Rank the whole catalogue for every query and measure where the targets stand, and what is recommended.
 
     Args:
         recommender: A fitted model.
         query_set: Queries and their targets.
         candidates: (n_items,) bool, items that may be recommended: those with a train event.
         protocol: What to measure, by which rules.
+        train: What the model learned from; metrics of popularity, diversity and the like need it.
         seed: Of the bootstrap.
         progress: Whether to show a progress bar on standard error.
 
     Raises:
-        DataError: If there is no query or no candidate, or the model's scores cannot be ranked; see `rank`.
+        DataError: If there is no query or no candidate, the model's scores cannot be ranked (see `rank`), or a
+            metric needs what is not there.
     """
+    query_set = _with_candidates(query_set, candidates, protocol, train)
     task = RankingTask(query_set, candidates, protocol.exclude_history)
     ranking = rank(recommender, task, k=max(protocol.cutoffs), progress=progress)
-    values = _values(ranking, query_set, protocol)
+    values, lists = measure(ranking, task, protocol, train)
     intervals = _intervals(values, query_set, protocol, seed)
     metrics = {name: float(column.mean()) for name, column in values.items()}
-    if COVERAGE in protocol.metrics:
-        for k in protocol.cutoffs:
-            metrics[f"{COVERAGE}@{k}"] = coverage(ranking.lists, candidates, k)
+    for name in protocol.metrics:
+        if name in CATALOGUE_METRICS:
+            metrics |= {f"{name}@{k}": CATALOGUE_METRICS[name](lists, k) for k in protocol.cutoffs}
     return Evaluation(
         metrics=metrics
         | _ratings(recommender, query_set)
@@ -85,16 +94,28 @@ def evaluate(
     )
 
 
-def _values(
-    ranking: Ranking, query_set: QuerySet, protocol: EvaluationProtocol
-) -> dict[str, npt.NDArray[np.float64]]:
-    """Return each metric at each cutoff, a value a query."""
-    return {
-        f"{name}@{k}": RANKING_METRICS[name](ranking.ranks, query_set.target_offsets, k)
-        for name in protocol.metrics
-        if name != COVERAGE
-        for k in protocol.cutoffs
-    }
+def _with_candidates(
+    query_set: QuerySet,
+    candidates: npt.NDArray[np.bool_],
+    protocol: EvaluationProtocol,
+    train: Interactions | None,
+) -> QuerySet:
+    """Give each query candidates of its own, where the protocol has them drawn."""
+    if protocol.sampled is None:
+        return query_set
+    if train is None and protocol.sampled.by == "popularity":
+        raise DataError("sampled.by=popularity needs the log that was learned from; give it as `train`")
+    events = np.zeros(len(candidates), np.int64)
+    if train is not None:
+        events = np.bincount(train.items, minlength=len(candidates))
+    drawn = sample_candidates(
+        query_set,
+        protocol.sampled,
+        candidates=candidates,
+        item_events=events,
+        exclude_history=protocol.exclude_history,
+    )
+    return replace(query_set, candidates=drawn)
 
 
 def _intervals(

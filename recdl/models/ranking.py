@@ -155,6 +155,34 @@ def recommend(
     return lists, values
 
 
+def count_ranked(task: RankingTask) -> Counts:
+    """Return (n_queries,) int64, how many items each query ranks, without those that its history takes out."""
+    queries, given, allowed = task.query_set.queries, task.query_set.candidates, task.candidates
+    n_items = len(allowed)
+    counts = np.full(len(queries), np.count_nonzero(allowed), np.int64)
+    if given is None and not task.exclude_history:
+        return counts
+    for start in range(0, len(queries), _MOST_FACTORED):
+        rows = np.arange(start, min(start + _MOST_FACTORED, len(queries)))
+        own = None if given is None else given.take(rows)
+        ranked = None if own is None else _pairs(np.repeat(rows - start, own.counts), own.items, allowed)
+        taken = np.empty(0, np.int64)
+        if task.exclude_history:
+            taken = np.unique(_pairs(*queries[rows].history_items(), allowed))
+        if ranked is None:
+            counts[rows] -= np.bincount(taken // n_items, minlength=len(rows))
+        else:
+            left = ranked[~np.isin(ranked, taken)]
+            counts[rows] = np.bincount(left // n_items, minlength=len(rows))
+    return counts
+
+
+def _pairs(rows: Counts, items: npt.NDArray[np.int32], allowed: npt.NDArray[np.bool_]) -> Counts:
+    """Return `row * n_items + item` of the items that are allowed."""
+    kept = allowed[items]
+    return rows[kept] * len(allowed) + items[kept]
+
+
 def _check_request(queries: Queries, candidates: npt.NDArray[np.bool_], k: int) -> None:
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")

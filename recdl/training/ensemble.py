@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, RecordError
-from recdl.metrics.ranking import RANKING_METRICS
+from recdl.metrics.ranking import RANKING_METRICS, RankedTargets
 from recdl.models.protocol import ModelFactory, RankingTask, Recommender, Refittable, State
 from recdl.models.ranking import rank
 from recdl.training.members import made
@@ -169,7 +169,8 @@ class Ensemble:
             for place, weights in enumerate(grid):
                 mixture = cast(Recommender, _Mixture(scores, weights))  # ranking asks for scores alone
                 ranks = rank(mixture, asked, k=int(cutoff)).ranks
-                sums[place] += RANKING_METRICS[metric](ranks, part.query_set.target_offsets, int(cutoff)).sum()
+                targets = RankedTargets(ranks, part.query_set.target_offsets)
+                sums[place] += RANKING_METRICS[metric](targets, int(cutoff)).sum()
         best: npt.NDArray[np.float64] = grid[int(sums.argmax())]
         return best
 

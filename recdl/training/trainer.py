@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProg
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
-from recdl.metrics.ranking import RANKING_METRICS
+from recdl.metrics.ranking import RANKING_METRICS, RankedTargets
 from recdl.models.protocol import RankingTask, Recommender
 from recdl.models.ranking import rank
 from recdl.training.interruption import StopBetweenSteps, held_signals
@@ -135,9 +135,9 @@ class _LearningCurve(pl.Callback):
             pl_module.eval()
             ranks = self._ranks(pl_module.processes)
             pl_module.train()
-            offsets = self._task.query_set.target_offsets
+            targets = RankedTargets(ranks, self._task.query_set.target_offsets)
             for name, metric in RANKING_METRICS.items():
-                value = float(metric(ranks, offsets, self._cutoff).mean())
+                value = float(metric(targets, self._cutoff).mean())
                 entry[f"validation/{name}@{self._cutoff}"] = value
         for name, value in entry.items():
             if name not in ("epoch", "seconds"):

@@ -128,6 +128,21 @@ def test_a_target_touched_twice_after_the_cut_is_one_target() -> None:
     assert targets(split.test) == [[2, 3]]
 
 
+@pytest.mark.parametrize(
+    ("splitter", "expected"),
+    [
+        (TemporalSplit(test_fraction=0.6, validation_fraction=0.5), [VIEW, PURCHASE]),
+        (TemporalSplit(test_fraction=0.6, validation_fraction=0.5, queries="per_event"), [PURCHASE, VIEW, VIEW]),
+    ],
+)
+def test_a_target_has_the_behavior_of_its_event_of_several_the_furthest_along_the_funnel(
+    splitter: TemporalSplit, expected: list[int]
+) -> None:
+    log = log_of([(0, 0, VIEW, 0), (0, 1, VIEW, 1), (0, 2, PURCHASE, 3), (0, 3, VIEW, 2), (0, 4, VIEW, 3)])
+    codes = cut(splitter, log).test.target_behaviors
+    assert codes is not None and codes.tolist() == expected
+
+
 def test_purchases_are_predicted_from_everything_that_came_before() -> None:
     log = log_of(
         [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recdl.data.queries import Candidates, Queries, QuerySet
 from recdl.errors import DataError
 from recdl.models.protocol import RankingTask
-from recdl.models.ranking import Ranking, rank, recommend
+from recdl.models.ranking import Ranking, count_ranked, rank, recommend
 
 
 class Table:
@@ -259,6 +259,22 @@ def test_renumbering_the_items_changes_the_rank_of_no_single_target(seed: int) -
     before = rank(Table(scores), _task(targets[:, None].tolist(), 20), k=1).ranks
     after = rank(Table(renumbered), _task(new[targets][:, None].tolist(), 20), k=1).ranks
     assert before.tolist() == after.tolist()
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("among", [False, True])
+def test_a_query_ranks_as_many_items_as_its_candidates_without_its_history(seed: int, among: bool) -> None:
+    case = _case(seed)
+    task = replace(case.task, exclude_history=seed % 2 == 0)
+    given_items = [list(range(query, 130, 3)) for query in range(30)]
+    expected = [
+        sum(
+            bool(task.candidates[item]) and not (task.exclude_history and item in history)
+            for item in (own if among else range(130))
+        )
+        for own, history in zip(given_items, case.histories, strict=True)
+    ]
+    assert count_ranked(_among(task, given_items) if among else task).tolist() == expected
 
 
 def test_ties_are_ranked_as_breaking_them_at_random_does_on_average() -> None:

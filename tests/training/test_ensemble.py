@@ -9,7 +9,7 @@ import pytest
 from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, RecordError
-from recdl.metrics.ranking import RANKING_METRICS
+from recdl.metrics.ranking import RANKING_METRICS, RankedTargets
 from recdl.models.ease import EASE
 from recdl.models.networks.lstm import LSTM
 from recdl.models.popularity import Popularity
@@ -38,7 +38,7 @@ MEMBERS: Any = {"lstm": _lstm_factory, "ease": EASE, "popularity": Popularity}
 
 def _quality(model: Recommender, task: RankingTask) -> float:
     ranks = rank(model, task, k=10).ranks
-    return float(RANKING_METRICS["ndcg"](ranks, task.query_set.target_offsets, 10).mean())
+    return float(RANKING_METRICS["ndcg"](RankedTargets(ranks, task.query_set.target_offsets), 10).mean())
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from recdl.data.splits.parts import (
     Vocabularies,
     assemble,
     check_target_behaviors,
+    furthest_of_pairs,
     last_of_pairs,
     named,
     settings_of,
@@ -109,4 +110,5 @@ def _ask(log: Interactions, known: Interactions, held: Positions) -> QuerySet:
     offsets = np.append(firsts, len(pairs)).astype(np.int64)
     queries = Queries.at_end(known, users.astype(np.int32))
     targets = (pairs % log.n_items).astype(np.int32)
-    return QuerySet(queries, offsets, targets, target_weights=weights_at(log, latest))
+    furthest = furthest_of_pairs(log, held)
+    return QuerySet(queries, offsets, targets, target_weights=weights_at(log, latest), target_behaviors=furthest)

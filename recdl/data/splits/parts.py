@@ -158,14 +158,16 @@ def ask_per_user(log: Interactions, positions: Positions, starts: Positions) -> 
     pairs, latest = last_of_pairs(log, positions)
     users, firsts = np.unique(pairs // log.n_items, return_index=True)
     query_set = ask(log, users, starts[users], pairs % log.n_items, firsts)
-    return replace(query_set, target_weights=weights_at(log, latest))
+    furthest = furthest_of_pairs(log, positions)
+    return replace(query_set, target_weights=weights_at(log, latest), target_behaviors=furthest)
 
 
 def ask_per_event(log: Interactions, positions: Positions) -> QuerySet:
     """Ask before each of `positions` for its item, with what the user did strictly earlier in time."""
     users = users_at(log, positions)
     query_set = ask(log, users, strictly_before(log, positions), log.items[positions], np.arange(len(positions)))
-    return replace(query_set, target_weights=weights_at(log, positions))
+    codes = np.asarray(log.behaviors[positions])
+    return replace(query_set, target_weights=weights_at(log, positions), target_behaviors=codes)
 
 
 def last_of_pairs(log: Interactions, positions: Positions) -> tuple[Positions, Positions]:
@@ -173,6 +175,14 @@ def last_of_pairs(log: Interactions, positions: Positions) -> tuple[Positions, P
     keys = users_at(log, positions) * log.n_items + log.items[positions]
     pairs, from_end = np.unique(keys[::-1], return_index=True)
     return pairs, positions[::-1][from_end]
+
+
+def furthest_of_pairs(log: Interactions, positions: Positions) -> npt.NDArray[np.int8]:
+    """Return, for each pair of `last_of_pairs`, the behaviour of its events that is furthest along the funnel."""
+    keys = users_at(log, positions) * log.n_items + log.items[positions]
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    return np.maximum.reduceat(np.asarray(log.behaviors[positions])[order], starts)
 
 
 def weights_at(log: Interactions, positions: Positions) -> npt.NDArray[np.float32] | None:
