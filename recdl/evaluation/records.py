@@ -25,6 +25,7 @@ from yaml import YAMLError
 
 from recdl.errors import ConfigError, RecordError
 from recdl.evaluation import provenance
+from recdl.evaluation.lists import write_lists
 from recdl.models.protocol import State
 from recdl.storage import whole_file, write_json, write_text
 
@@ -238,7 +239,7 @@ class RunWriter:
         return cls(folder, started)
 
     def write_evaluation(self, part: str, evaluation: "Evaluation") -> None:
-        """Write the metrics, intervals and per-query results of one part ("test" or "validation")."""
+        """Write the metrics, intervals, lists and per-query results of one part ("test" or "validation")."""
         self._check_folder()
         self._metrics |= {f"{part}/{name}": _number(name, value) for name, value in evaluation.metrics.items()}
         self._intervals |= {
@@ -248,6 +249,7 @@ class RunWriter:
         narrow = {name: np.float32 for name in table.columns if table[name].dtype == np.float64}
         with whole_file(self.folder / "per_query" / f"{part}.parquet") as temporary:
             table.astype(narrow).to_parquet(temporary, engine="pyarrow", compression="zstd", index=False)
+        write_lists(self.folder, part, evaluation.lists)
 
     def write_state(self, state: State) -> None:
         """Write what the model learned, of any dtype but text and objects; an empty mapping is a state too."""
