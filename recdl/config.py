@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -118,6 +118,11 @@ class CompareSettings(_Settings):
     runs: tuple[str, ...] = Field(min_length=1)
     reference: str | None
     metrics: tuple[str, ...] | None
+    unfinished: Literal["refuse", "leave_out"]
+    pair: tuple[str, str] | None
+    examples: int = Field(ge=0)
+    item_name: str | None
+    prepared: str | None
     output: str | None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import recdl
 from recdl.commands.application import INTERRUPTED, added_folder, complain, exit_with_status
-from recdl.commands.compare import print_comparison
+from recdl.commands.compare import Shown, print_comparison
 from recdl.commands.train import record_run
 from recdl.config import BenchmarkSettings, build, compose
 from recdl.data.preparation import prepare
@@ -57,7 +57,7 @@ def benchmark(config: Mapping[str, Any]) -> None:
                 print(f"finished, and used again by the same command: {kept} (in {folder})", file=sys.stderr)
             raise
     if records:
-        print_comparison(records, reference=None, metrics=None, output=folder / "comparison")
+        print_comparison(records, Shown(), folder / "comparison")
         print(f"runs: {folder}")
     if failed:
         raise RecordError(f"no run of {', '.join(failed)}, see above; the others are kept and used again")

@@ -1,22 +1,50 @@
-"""Compare runs: a table, intervals, a paired test, a page."""
+"""Compare runs: a table, intervals, a paired test, and a report as a page, Markdown and CSV."""
 
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recdl.commands.ingredients import fresh_folder
+from recdl.commands.ingredients import fresh_folder, learned_from, log_at_hand, split_of_run
 from recdl.commands.recording import console
 from recdl.config import CompareSettings
+from recdl.errors import DataError, RecordError
 from recdl.evaluation import comparison
+from recdl.evaluation.background import Background, background
+from recdl.evaluation.details import LeftOut, look_closer
 from recdl.evaluation.folds import FoldedComparison, by_fold, compare_folds, folds_table
-from recdl.evaluation.records import RunRecord
+from recdl.evaluation.records import STARTED, RunRecord
 from recdl.evaluation.report import comparison_table, write_comparison
 from recdl.signatures import checked_settings
 from recdl.storage import write_json
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What a report shows, beside the figures of its runs.
+
+    Attributes:
+        reference: Label, model name or folder of the run that others are tested against; None: the first.
+        metrics: What is tested; None: every metric at the middle cutoff.
+        pair: Two runs to show user by user; None: the reference and the best other.
+        examples: Queries to show of each of the two.
+        item_name: Column of the table of items that names them; None: one whose name says so.
+        prepared: Folder of the prepared log; None: where the runs had it.
+        left_out: Runs that could not be had.
+    """
+
+    reference: str | None = None
+    metrics: Sequence[str] | None = None
+    pair: tuple[str, str] | None = None
+    examples: int = 3
+    item_name: str | None = None
+    prepared: str | None = None
+    left_out: Sequence[LeftOut] = field(default=())
+
+
 def compare(config: Mapping[str, Any]) -> None:
-    """Print a comparison of finished runs, and write it as JSON and as a page.
+    """Print a comparison of finished runs, and write it as a page, Markdown, CSV and JSON.
 
     Args:
         config: As `recdl.config.compose("compare", ...)` gives it.
@@ -25,14 +53,21 @@ def compare(config: Mapping[str, Any]) -> None:
         RecdlError: If a run is not whole, or the runs may not be compared.
     """
     settings = checked_settings(CompareSettings, config)
-    records = [RunRecord.open(Path(run)) for run in settings.runs]
+    records, left_out = _open(settings)
+    shown = Shown(
+        settings.reference,
+        settings.metrics,
+        settings.pair,
+        settings.examples,
+        settings.item_name,
+        settings.prepared,
+        left_out,
+    )
     output = Path(settings.output) if settings.output else fresh_folder(Path("runs"), "comparison")
-    print_comparison(records, reference=settings.reference, metrics=settings.metrics, output=output)
+    print_comparison(records, shown, output)
 
 
-def print_comparison(
-    records: Sequence[RunRecord], *, reference: str | None, metrics: Sequence[str] | None, output: Path
-) -> None:
+def print_comparison(records: Sequence[RunRecord], shown: Shown, output: Path) -> None:
     """Compare, print the table, and write the report into `output`; of several folds, for each, and their means.
 
     Raises:
@@ -40,23 +75,69 @@ def print_comparison(
     """
     folds = by_fold(records)
     if folds is not None:
-        _print_folds(compare_folds(folds, reference=reference, metrics=metrics), output)
+        result = compare_folds(folds, reference=shown.reference, metrics=shown.metrics)
+        _print_folds(result, folds, shown, output)
         return
-    _print(comparison.compare(records, reference=reference, metrics=metrics), output)
+    _print(comparison.compare(records, reference=shown.reference, metrics=shown.metrics), records, shown, output)
 
 
-def _print(result: comparison.Comparison, output: Path) -> None:
-    data, page = write_comparison(result, output)
-    shown = console()
-    shown.print(comparison_table(result, width=shown.width))
-    print(f"report: {page}")
-    print(f"figures: {data}")
+def _open(settings: CompareSettings) -> tuple[list[RunRecord], list[LeftOut]]:
+    """Open the runs; those that were cut off are refused, or left out, as the settings say."""
+    records: list[RunRecord] = []
+    left_out: list[LeftOut] = []
+    for run in settings.runs:
+        try:
+            records.append(RunRecord.open(Path(run)))
+        except RecordError as error:
+            if settings.unfinished == "refuse" or not (Path(run) / STARTED).is_file():
+                hint = "" if settings.unfinished == "leave_out" else "; unfinished=leave_out goes on without it"
+                raise RecordError(f"{error}{hint}" if (Path(run) / STARTED).is_file() else str(error)) from error
+            print(f"left out: {error}", file=sys.stderr)
+            left_out.append(LeftOut(Path(run).name, str(error)))
+    if not records:
+        raise DataError("no run is left to compare: none of those given was finished")
+    return records, left_out
 
 
-def _print_folds(result: FoldedComparison, output: Path) -> None:
+def _print(result: comparison.Comparison, records: Sequence[RunRecord], shown: Shown, output: Path) -> None:
+    known, missing = _background(records[0], shown)
+    details = look_closer(
+        result,
+        records,
+        known,
+        pair=shown.pair,
+        n_examples=shown.examples,
+        missing=missing,
+        left_out=shown.left_out,
+    )
+    written = write_comparison(result, output, details)
+    printed = console()
+    printed.print(comparison_table(result, width=printed.width))
+    for sentence in missing:
+        print(f"not shown: {sentence}", file=sys.stderr)
+    print(f"report: {written.page} (also .md, .csv)")
+    print(f"figures: {written.data}")
+
+
+def _background(record: RunRecord, shown: Shown) -> tuple[Background | None, list[str]]:
+    """Return what the log of the runs tells, or why it tells nothing: a report does without it."""
+    try:
+        log = log_at_hand(record, prepared=shown.prepared)
+        split = split_of_run(record, log)
+    except (DataError, RecordError) as error:
+        if shown.prepared is not None:
+            raise
+        return None, [f"segments of items, popularity and examples need the prepared log, and {error}"]
+    learned = learned_from(record, split)
+    return background(split.test, learned, log.items, name_column=shown.item_name), []
+
+
+def _print_folds(
+    result: FoldedComparison, folds: Mapping[int, Sequence[RunRecord]], shown: Shown, output: Path
+) -> None:
     for fold, one in result.folds.items():
         print(f"fold {fold}")
-        _print(one, output / f"fold-{fold}")
+        _print(one, folds[fold], shown, output / f"fold-{fold}")
     write_json(output / "folds.json", result.to_json())
     console().print(folds_table(result))
     print(f"figures over the folds: {output / 'folds.json'}")

@@ -101,6 +101,18 @@ def log_of_run(record: RunRecord, *, prepared: str | None, progress: bool) -> Pr
     return log
 
 
+def log_at_hand(record: RunRecord, *, prepared: str | None) -> PreparedLog:
+    """Open the log that a run was trained on, if it lies prepared: see `log_of_run`, which prepares it again.
+
+    Raises:
+        DataError: If it does not, or is not what it was when the run was trained.
+    """
+    root = Path(_of(record, "prepared_root"))
+    if prepared is None and find_prepared(root, fingerprint=record.identity.data.fingerprint) is None:
+        raise DataError(f"it is not in {root}; give prepared=FOLDER of it, or go where it lies")
+    return log_of_run(record, prepared=prepared, progress=False)
+
+
 def split_of_run(record: RunRecord, log: PreparedLog) -> Split:
     """Split a run's log again, as it was split then.
 

@@ -37,3 +37,14 @@ def nice_ticks(low: float, high: float, n_steps: int = 4) -> list[float]:
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(number * step, 12) for number in range(first, last + 1)]
+
+
+def log_ticks(low: float, high: float, n: int = 5) -> list[float]:
+    """Return at most `n` or so round values within [low, high], both positive: tenfolds, or 1, 2, 5 where few."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    tenfolds = [10.0**power for power in powers if low <= 10.0**power <= high]
+    if len(tenfolds) >= 3:
+        return tenfolds[:: -(-len(tenfolds) // n)]
+    fine = [10.0**power * factor for power in powers for factor in (1, 2, 5)]
+    found = [value for value in fine if low <= value <= high]
+    return found or tenfolds or [low]

@@ -1,6 +1,5 @@
 """Where the marks of a comparison's plots stand, in the units of their drawing; the template draws them."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,18 +8,11 @@ from recdl.evaluation.comparison import ComparedRun, Comparison
 
 WIDTH = 320.0
 N_STYLES = 8
-"""Colours and marks before they repeat; the template and its style sheet have as many."""
+"""Colours, and shapes of marks; the template and its style sheet have as many. A style is one of each."""
 
 _ROW = 36.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 12.0, 10.0, 30.0
-_CURVE_HEIGHT, _COST_HEIGHT, _COST_WIDTH = 200.0, 320.0, 640.0
-_LABEL_GAP = 14.0
-_SHORTEST_SECONDS = 0.001
-_COARSE = (0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 36_000, 360_000, 3_600_000)
-_FINE = tuple(
-    sorted({0.001 * 10**power * factor for power in range(5) for factor in (1, 2, 5)})
-    + [unit * factor for unit in (60, 3600) for factor in (1, 2, 5, 10, 20, 30)]
-)
+_CURVE_HEIGHT = 200.0
 
 
 @dataclass(frozen=True)
@@ -59,20 +51,9 @@ class CurvePanel:
     lines: list[list[Mark]]
 
 
-@dataclass(frozen=True)
-class CostPanel:
-    """The primary metric of each run over the time its fit took."""
-
-    width: float
-    height: float
-    x_ticks: list[Tick]
-    y_ticks: list[Tick]
-    marks: list[Mark]
-
-
 def style_of(comparison: Comparison, run: ComparedRun) -> int:
-    """Return the number of the run's colour and mark, the same in every plot."""
-    return [other.label for other in comparison.runs].index(run.label) % N_STYLES
+    """Return the number of the run's colour and mark, the same in every plot; the first 64 differ."""
+    return [other.label for other in comparison.runs].index(run.label) % N_STYLES**2
 
 
 def interval_panels(comparison: Comparison) -> list[IntervalPanel]:
@@ -91,58 +72,20 @@ def curve_panels(comparison: Comparison) -> list[CurvePanel]:
     ]
 
 
-def cost_panel(comparison: Comparison) -> CostPanel | None:
-    """Return the primary metric over the fit time, or None where there are no two runs to tell apart."""
-    timed = [
-        (run, max(run.fit_seconds, _SHORTEST_SECONDS)) for run in comparison.runs if run.fit_seconds is not None
-    ]
-    if len(timed) < 2:
-        return None
-    seconds = [time for _, time in timed]
-    left, right = _padded_log(min(seconds), max(seconds))
-    x = Scale(left, right, _LEFT, _COST_WIDTH - _RIGHT, log=True)
-    bounds = [bound for run, _ in timed for bound in _bounds(run, comparison.primary)]
-    y_values = nice_ticks(min(bounds), max(bounds))
-    y = Scale(y_values[0], y_values[-1], _COST_HEIGHT - _BOTTOM, _TOP)
-    marks = []
-    for run, time in timed:
-        low, high = _bounds(run, comparison.primary)
-        value = run.figures[comparison.primary].value
-        marks.append(Mark(run, style_of(comparison, run), x(time), y(value), value, y(low), y(high)))
-    return CostPanel(
-        width=_COST_WIDTH,
-        height=_COST_HEIGHT,
-        x_ticks=[Tick(x(value), value) for value in time_ticks(left, right)],
-        y_ticks=[Tick(y(value), value) for value in y_values],
-        marks=_spread_labels(marks),
-    )
-
-
-def time_ticks(shortest: float, longest: float) -> list[float]:
-    """Return round times within [shortest, longest], in seconds: tenfolds, or finer where these are few."""
-    coarse, fine = ([time for time in times if shortest <= time <= longest] for times in (_COARSE, _FINE))
-    return coarse if len(coarse) >= 3 else fine
-
-
-def _padded_log(low: float, high: float) -> tuple[float, float]:
-    """Widen a range of positive values so that marks keep off the edges and some round value is in it."""
-    margin = max((high / low) ** 0.08, 1.6)
-    return low / margin, high * margin
-
-
-def _bounds(run: ComparedRun, metric: str) -> tuple[float, float]:
+def bounds(run: ComparedRun, metric: str) -> tuple[float, float]:
+    """Return the interval of a run's figure, or, where it has none, the figure twice."""
     figure = run.figures[metric]
     return figure.interval or (figure.value, figure.value)
 
 
 def _interval_panel(comparison: Comparison, metric: str) -> IntervalPanel:
     runs = sorted(comparison.runs, key=lambda run: -run.figures[metric].value)
-    bounds = [bound for run in runs for bound in _bounds(run, metric)]
-    values = nice_ticks(min(bounds), max(bounds))
+    ends = [end for run in runs for end in bounds(run, metric)]
+    values = nice_ticks(min(ends), max(ends))
     x = Scale(values[0], values[-1], _RIGHT, WIDTH - _RIGHT)
     marks = []
     for row, run in enumerate(runs):
-        low, high = _bounds(run, metric)
+        low, high = bounds(run, metric)
         value = run.figures[metric].value
         y = _TOP + _ROW * row + _ROW * 0.72
         marks.append(Mark(run, style_of(comparison, run), x(value), y, value, x(low), x(high), y - 11))
@@ -179,13 +122,3 @@ def _curve_panel(comparison: Comparison, metric: str, cutoffs: Sequence[int]) ->
         y_ticks=[Tick(y(value), value) for value in values],
         lines=lines,
     )
-
-
-def _spread_labels(marks: Sequence[Mark]) -> list[Mark]:
-    """Set the labels' heights, from the top, so that none covers another."""
-    spread: list[Mark] = []
-    lowest = -math.inf
-    for mark in sorted(marks, key=lambda mark: mark.y):
-        lowest = max(mark.y, lowest + _LABEL_GAP)
-        spread.append(Mark(mark.run, mark.style, mark.x, mark.y, mark.value, mark.low, mark.high, lowest))
-    return spread

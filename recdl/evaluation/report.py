@@ -1,7 +1,8 @@
-"""A comparison as a table in the terminal, a JSON file, and a page to show around."""
+"""A comparison as a table in the terminal, and in files: a page to show around, Markdown, CSV and JSON."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich import box
@@ -9,11 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from recdl.evaluation import charts, wording
+from recdl.evaluation import bar_charts, charts, line_charts, scatter_charts, wording
 from recdl.evaluation.comparability import check_comparable
 from recdl.evaluation.comparison import ComparedRun, Comparison, best_by_validation, validation_metric
+from recdl.evaluation.details import Details
 from recdl.evaluation.labels import run_labels
 from recdl.evaluation.records import RunRecord
+from recdl.evaluation.segments import HEAD_SHARE
+from recdl.evaluation.tables import csv_table, markdown
 from recdl.storage import write_json, write_text
 
 FORMAT_VERSION = 1
@@ -25,19 +29,32 @@ _FIXED_WIDTH, _FIGURE_WIDTH, _LABEL_WIDTH = 42, 20, 18
 _PREFERRED = ("ndcg", "hr", "recall", "mrr")
 
 
-def write_comparison(comparison: Comparison, folder: Path) -> tuple[Path, Path]:
-    """Write `comparison.json` and `comparison.html` into `folder` and return their paths.
+class Written(NamedTuple):
+    """Where the files of a report lie."""
+
+    page: Path
+    data: Path
+    markdown: Path
+    table: Path
+
+
+def write_comparison(comparison: Comparison, folder: Path, details: Details | None = None) -> Written:
+    """Write a comparison into `folder`: as JSON, a page, Markdown and CSV.
 
     The page is one file: it loads nothing from anywhere.
     """
-    page, data = folder / "comparison.html", folder / "comparison.json"
-    write_json(data, {"format_version": FORMAT_VERSION, **comparison.to_json()})
-    write_text(page, comparison_page(comparison))
-    return data, page
+    details = Details() if details is None else details
+    written = Written(*(folder / f"comparison.{ending}" for ending in ("html", "json", "md", "csv")))
+    write_json(written.data, {"format_version": FORMAT_VERSION, **comparison.to_json(), **details.to_json()})
+    write_text(written.markdown, markdown(comparison, details))
+    write_text(written.table, csv_table(comparison))
+    write_text(written.page, comparison_page(comparison, details))
+    return written
 
 
-def comparison_page(comparison: Comparison) -> str:
+def comparison_page(comparison: Comparison, details: Details | None = None) -> str:
     """Return the page: what was compared, the table, plots, how it was measured. All text from runs is escaped."""
+    details = Details() if details is None else details
     environment = Environment(
         loader=PackageLoader("recdl.evaluation"),
         autoescape=True,
@@ -47,13 +64,47 @@ def comparison_page(comparison: Comparison) -> str:
     )
     return environment.get_template("comparison.html.j2").render(
         comparison=comparison,
+        details=details,
         interval_panels=charts.interval_panels(comparison),
         curve_panels=charts.curve_panels(comparison),
-        cost_panel=charts.cost_panel(comparison),
+        scatter_panels=scatter_charts.scatter_panels(comparison),
+        learning_panels=line_charts.learning_panels(comparison, details.curves),
+        segment_panels=bar_charts.segment_panels(comparison, details.segmentations),
+        shown_labels=[run.label for run in bar_charts.shown_runs(comparison)],
+        **_exposure(comparison, details),
+        **_pair(comparison, details),
+        head_share=HEAD_SHARE,
+        groups=bar_charts.GROUPS,
         style_of=charts.style_of,
         chart_width=charts.WIDTH,
+        scatter_width=scatter_charts.WIDTH,
+        scatter_height=scatter_charts.HEIGHT,
+        line_width=line_charts.WIDTH,
+        line_height=line_charts.HEIGHT,
+        bar_width=bar_charts.WIDTH,
         words=wording,
     )
+
+
+def _exposure(comparison: Comparison, details: Details) -> dict[str, Any]:
+    if details.bias is None:
+        return {"exposure_stacks": None, "exposure_lines": None}
+    return {
+        "exposure_stacks": bar_charts.exposure_stacks(comparison, details.bias),
+        "exposure_lines": line_charts.exposure_panel(comparison, details.bias),
+    }
+
+
+def _pair(comparison: Comparison, details: Details) -> dict[str, Any]:
+    """Return the two runs that are shown user by user, with their colours."""
+    result = details.win_loss
+    if result is None:
+        return {"win_loss_stacks": None, "pair_styles": {}}
+    styles = {run.label: charts.style_of(comparison, run) for run in comparison.runs}
+    return {
+        "win_loss_stacks": bar_charts.win_loss_stacks(result),
+        "pair_styles": {"first": styles[result.first], "second": styles[result.second]},
+    }
 
 
 def comparison_table(comparison: Comparison, *, width: int | None = None) -> Table:

@@ -215,10 +215,16 @@ def short_legend(comparison: Comparison) -> str:
     return f"{text} {sampled(comparison)}".strip()
 
 
+def peak_bytes(run: ComparedRun) -> int | None:
+    """Return the most memory that the process of a run held."""
+    peak: int | None = (run.provenance.get("peak_memory") or {}).get("resident_bytes")
+    return peak
+
+
 def run_facts(run: ComparedRun) -> dict[str, str]:
     """Return what there is to know of how a run came about, by name."""
     known = run.provenance
-    git, hardware, peak = (known.get(key) or {} for key in ("git", "hardware", "peak_memory"))
+    git, hardware = (known.get(key) or {} for key in ("git", "hardware"))
     facts = {
         "Folder": str(run.folder),
         "Command": " ".join(known.get("command") or []),
@@ -227,7 +233,7 @@ def run_facts(run: ComparedRun) -> dict[str, str]:
         "Code": f"{git['commit'][:12]}{', with local changes' if git.get('dirty') else ''}" if git else "",
         "Versions": settings(known.get("versions") or {}),
         "Hardware": "; ".join([str(hardware.get("cpu", "")), *hardware.get("gpus", [])]) if hardware else "",
-        "Peak memory": size(peak.get("resident_bytes")),
+        "Peak memory": size(peak_bytes(run)),
         "Finished": str(known.get("finished") or ""),
     }
     return {name: fact for name, fact in facts.items() if fact}

@@ -1,6 +1,7 @@
 """Run records made without training, with figures that are known."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ def write_run(
     settings: Mapping[str, Any] | None = None,
     users: Sequence[int] | None = None,
     fit_seconds: float = 1.0,
+    lists: Sequence[Sequence[int]] | None = None,
+    learning_curve: Sequence[Mapping[str, Any]] = (),
     **changes: Any,
 ) -> RunRecord:
     """Write a finished run; `changes` are to its identity."""
@@ -55,6 +58,7 @@ def write_run(
     writer = RunWriter.start(folder, config=config, identity=identity(model, **changes))
     writer.write_split_report({"leak": {"statement": "Nothing."}})
     writer.write_evaluation("validation", evaluation({"ndcg@10": [validation, validation]}))
-    writer.write_evaluation("test", evaluation(values, users=users))
+    tested = evaluation(values, users=users)
+    writer.write_evaluation("test", tested if lists is None else replace(tested, lists=np.array(lists, np.int32)))
     writer.write_state({"weights": np.zeros((3, 2), np.float32), "seen": np.array([True])})
-    return writer.finish(fit_seconds=fit_seconds)
+    return writer.finish(fit_seconds=fit_seconds, learning_curve=learning_curve)

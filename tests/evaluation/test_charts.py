@@ -1,4 +1,3 @@
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -6,11 +5,9 @@ import pytest
 from recdl.evaluation.axes import Scale, nice_ticks
 from recdl.evaluation.charts import (
     WIDTH,
-    cost_panel,
     curve_panels,
     interval_panels,
     style_of,
-    time_ticks,
 )
 from recdl.evaluation.comparison import Comparison, compare
 from tests.evaluation.runs import write_run
@@ -53,14 +50,6 @@ def test_ticks_are_round_and_enclose_the_values(low: float, high: float, ticks: 
     assert nice_ticks(low, high) == pytest.approx(ticks)
 
 
-def test_ticks_of_time_are_tenfolds_and_familiar_units() -> None:
-    assert time_ticks(0.05, 700) == [0.1, 1, 10, 60, 600]
-
-
-def test_ticks_of_a_short_range_of_time_are_finer() -> None:
-    assert time_ticks(25, 150) == pytest.approx([50, 60, 120])
-
-
 def test_rows_of_intervals_are_sorted_by_each_metric(comparison: Comparison) -> None:
     ndcg, hr = interval_panels(comparison)
     assert [mark.run.label for mark in ndcg.marks] == ["high", "low"]
@@ -95,24 +84,6 @@ def test_curves_start_at_zero_and_rise_with_the_figures(comparison: Comparison) 
     assert panel.y_ticks[0].value == 0
     low, high = panel.lines
     assert panel.y_ticks[0].at > low[0].y > low[1].y > high[1].y  # heights are counted from the top
-
-
-def test_the_plot_over_time_sets_the_slower_run_to_the_right(comparison: Comparison) -> None:
-    panel = cost_panel(comparison)
-    assert panel is not None
-    left, right = sorted(panel.marks, key=lambda mark: mark.x)
-    assert (left.run.label, right.run.label) == ("low", "high")
-
-
-def test_labels_of_like_runs_do_not_cover_each_other(tmp_path: Path) -> None:
-    panel = cost_panel(compare([write_run(tmp_path / str(seed), seed=seed) for seed in range(5)]))
-    assert panel is not None
-    heights = [mark.label_y for mark in panel.marks]
-    assert min(after - before for before, after in pairwise(heights)) >= 14
-
-
-def test_a_single_run_has_no_plot_over_time(tmp_path: Path) -> None:
-    assert cost_panel(compare([write_run(tmp_path / "run")])) is None
 
 
 def test_a_run_keeps_its_colour_in_every_plot(comparison: Comparison) -> None:

@@ -72,13 +72,15 @@ def printed(table: Table, *, width: int = 100) -> str:
     return console.file.getvalue()
 
 
-def test_json_and_page_are_written_and_their_paths_given(comparison: Comparison, tmp_path: Path) -> None:
-    data, page = write_comparison(comparison, tmp_path / "out")
-    assert (data.name, page.name) == ("comparison.json", "comparison.html")
-    told = json.loads(data.read_text(encoding="utf-8"))
+def test_a_report_is_written_in_four_forms_and_their_paths_given(comparison: Comparison, tmp_path: Path) -> None:
+    written = write_comparison(comparison, tmp_path / "out")
+    assert [path.name for path in written] == [f"comparison.{ending}" for ending in ("html", "json", "md", "csv")]
+    told = json.loads(written.data.read_text(encoding="utf-8"))
     assert told["format_version"] == 1
     assert told["runs"][1]["figures"]["hr@10"]["difference"] == pytest.approx(0.375)
-    assert page.read_text(encoding="utf-8") == comparison_page(comparison)
+    assert written.page.read_text(encoding="utf-8") == comparison_page(comparison)
+    assert written.markdown.read_text(encoding="utf-8").startswith("## 2 runs on shop\n")
+    assert written.table.read_text(encoding="utf-8").startswith("run,model,seed,metric,value,")
 
 
 def test_the_page_loads_nothing_from_anywhere(comparison: Comparison) -> None:
@@ -140,7 +142,7 @@ def test_the_only_script_holds_nothing_of_the_runs(tmp_path: Path, comparison: C
 def test_each_metric_has_a_plot_with_a_mark_and_an_interval_a_run(comparison: Comparison) -> None:
     page = Page(comparison_page(comparison))
     spans = [attributes for attributes in page.all("line") if attributes.get("class") == "span"]
-    assert len(spans) == 2 * (len(comparison.metrics) + 1)  # the interval plots, and the one over fit time
+    assert len(spans) == 2 * (len(comparison.metrics) + 3)  # and over fit time, parameters and size
     assert len(page.all("polyline")) == 2 * len(comparison.families)
 
 

@@ -14,3 +14,32 @@ for (const table of document.querySelectorAll("table.sortable")) {
     table.tBodies[0].append(...[...table.tBodies[0].rows].sort(order));
   }));
 }
+
+const theme = document.querySelector(".theme");
+if (theme) {
+  const root = document.documentElement;
+  const stored = {
+    get: () => { try { return localStorage.getItem("theme"); } catch { return null; } },
+    set: (value) => { try { localStorage.setItem("theme", value); } catch { /* a file may have no storage */ } },
+  };
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const dark = () => (root.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
+  const show = () => { theme.textContent = dark() ? "Light" : "Dark"; };
+  if (["light", "dark"].includes(stored.get())) root.dataset.theme = stored.get();
+  theme.addEventListener("click", () => {
+    root.dataset.theme = dark() ? "light" : "dark";
+    stored.set(root.dataset.theme);
+    show();
+  });
+  system.addEventListener("change", show);
+  theme.hidden = false;
+  show();
+}
+
+// What is folded away on the screen is printed all the same.
+let folded = [];
+addEventListener("beforeprint", () => {
+  folded = [...document.querySelectorAll("details:not([open])")];
+  folded.forEach((one) => { one.open = true; });
+});
+addEventListener("afterprint", () => folded.forEach((one) => { one.open = false; }));
