@@ -48,3 +48,9 @@ def log_ticks(low: float, high: float, n: int = 5) -> list[float]:
     fine = [10.0**power * factor for power in powers for factor in (1, 2, 5)]
     found = [value for value in fine if low <= value <= high]
     return found or tenfolds or [low]
+
+
+def size_ticks(low: float, high: float, n: int = 5) -> list[float]:
+    """Return at most `n` powers of four (1 KiB, 4 KiB, ...) within [low, high], both positive, in bytes."""
+    powers = [4.0**power for power in range(math.ceil(math.log(low, 4)), math.floor(math.log(high, 4)) + 1)]
+    return powers[:: -(-len(powers) // n)] if powers else [low]

@@ -9,6 +9,7 @@ from recdl.evaluation.charts import style_of
 from recdl.evaluation.comparison import Comparison
 from recdl.evaluation.exposure import PopularityBias
 from recdl.evaluation.learning import LearningCurve
+from recdl.evaluation.scatter_charts import whole_percent
 
 WIDTH, HEIGHT = 480.0, 260.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48.0, 14.0, 12.0, 32.0
@@ -115,7 +116,7 @@ def _panel(title: str, x_title: str, series: Sequence[_Series], *, shares: bool 
         every = range(len(drawn)) if len(drawn) <= _MOST_MARKED else ()
         marked = [drawn[place] for place in (every if one.marked is None else one.marked)]
         lines.append(Line(one.label, one.style, drawn, marked))
-    written = wording.percent if shares else "{:.0f}".format
+    written = whole_percent if shares else "{:.0f}".format
     return LinePanel(
         title,
         x_title,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from recdl.evaluation import wording
-from recdl.evaluation.axes import Scale, Tick, log_ticks, nice_ticks
+from recdl.evaluation.axes import Scale, Tick, log_ticks, nice_ticks, size_ticks
 from recdl.evaluation.charts import Mark, bounds, style_of
 from recdl.evaluation.comparison import ComparedRun, Comparison
 
@@ -44,10 +44,10 @@ def scatter_panels(comparison: Comparison) -> list[ScatterPanel]:
     coverage = f"coverage@{comparison.primary.rpartition('@')[2]}"
     covered = {run.label: run.figures[coverage].value for run in comparison.runs if coverage in run.figures}
     found = [
-        _panel(comparison, covered, wording.metric_name(coverage), wording.percent, log=None),
+        _panel(comparison, covered, wording.metric_name(coverage), whole_percent, log=None),
         _panel(comparison, _known(comparison, _seconds), "time to fit", wording.duration, log=time_ticks),
         _panel(comparison, _known(comparison, _parameters), "learned numbers", _short_count, log=log_ticks),
-        _panel(comparison, _known(comparison, _bytes), "stored size", wording.size, log=log_ticks),
+        _panel(comparison, _known(comparison, _bytes), "stored size", wording.size, log=size_ticks),
     ]
     return [panel for panel in found if panel is not None]
 
@@ -72,6 +72,11 @@ def _bytes(run: ComparedRun) -> float | None:
 
 def _known(comparison: Comparison, value: Callable[[ComparedRun], float | None]) -> dict[str, float]:
     return {run.label: known for run in comparison.runs if (known := value(run)) is not None}
+
+
+def whole_percent(share: float) -> str:
+    """Write a share on an axis: "25 %"."""
+    return f"{100 * share:.3g} %"
 
 
 def _short_count(value: float) -> str:

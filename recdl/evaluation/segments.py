@@ -202,8 +202,9 @@ def item_segmentation(
     if len(segments) < 2:
         return None
     note = (
-        f"Targets by popularity in what the models learned from: the head takes the first {HEAD_SHARE:.0%} of the"
-        f" events, the tail the last {HEAD_SHARE:.0%}. The figure is the share of the targets in the list."
+        "Targets by popularity in what the models learned from: the head takes the first"
+        f" {100 * HEAD_SHARE:.0f} % of the events, the tail the last."
+        " The figure is the share of the targets that are in the list."
     )
     return Segmentation("Targets by popularity", f"hits@{k}", "target", segments, note)
 
