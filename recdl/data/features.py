@@ -67,6 +67,14 @@ class Features:
     def __len__(self) -> int:
         return len(self.codes)
 
+    def with_nothing(self, rows: int) -> "Features":
+        """Return the features with further rows at the end, of which nothing is known."""
+        codes, shares, dense = (
+            np.concatenate([array, np.zeros((rows, array.shape[1]), array.dtype)])
+            for array in (self.codes, self.shares, self.dense)
+        )
+        return Features(codes, shares, dense, self.n_codes)
+
     def arrays(self, prefix: str) -> dict[str, npt.NDArray[Any]]:
         """Return what `restored` makes them of again."""
         named = {

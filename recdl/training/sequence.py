@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from recdl.data.features import Features, encode
 from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
 from recdl.data.targets import SequenceTargets
@@ -28,12 +29,15 @@ from recdl.training.networks import (
 from recdl.training.sequence_losses import NextItemLoss, SequenceLoss
 from recdl.training.sequence_module import HistoryNetwork, SequenceModule
 from recdl.training.settings import TrainerSettings
+from recdl.training.sides import ItemFeatures
 from recdl.training.trainer import fit_network
-from recdl.training.visits import VisitReader, Visits, in_parts, last_outputs
+from recdl.training.visits import VisitReader, Visits, in_parts, last_outputs, logits
 
 _AUTO = SequenceLoss()
 _NEXT_ITEM = SequenceTargets()
 _WHOLE = Augmentation()
+_UNTOLD = ItemFeatures()
+_FEATURES = "features.items."
 
 
 class NetworkFactory(Protocol):
@@ -62,6 +66,9 @@ class SequenceRecommender:
         batch_size: Histories (or windows of long ones) a step.
         max_length: Events of a history that the network sees at most, in training and scoring.
         augmentation: What of the histories is not told in training.
+        features: What is read of the log's table of items. The vector of an item, where it is read and where it is
+            predicted, is then the sum of its own and of what is known of it, and an item without an event in train
+            is scored by what is known of it.
         trainer: Where and how long to train.
         seed: Of the initial weights, dropout, the shuffle and the negatives.
     """
@@ -78,6 +85,7 @@ class SequenceRecommender:
         batch_size: int = 128,
         max_length: int = 50,
         augmentation: Augmentation = _WHOLE,
+        features: ItemFeatures = _UNTOLD,
         trainer: TrainerSettings | None = None,
         seed: int = 0,
     ) -> None:
@@ -95,15 +103,18 @@ class SequenceRecommender:
         self.batch_size = batch_size
         self.max_length = max_length
         self.augmentation = augmentation
+        self.features = features
         self.trainer = trainer or TrainerSettings()
         self.seed = seed
+        self._layer: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def fit(self, train: Interactions, validation: RankingTask | None = None) -> Self:
         """Learn from `train`; `validation` decides when to stop and which epoch to keep.
 
         Raises:
             ConfigError: If the log has no behaviour that is asked for.
-            DataError: If there is no event to learn from, the memory would not suffice, or the loss diverges.
+            DataError: If there is no event to learn from, a feature is lacking, the memory would not suffice, or
+                the loss diverges.
         """
         batches = SequenceBatches(
             train,
@@ -118,11 +129,15 @@ class SequenceRecommender:
             self.network, self.space_.n_items, self.space_.n_behaviors, accelerator=self.trainer.accelerator
         )
         popularity = np.bincount(train.items, minlength=train.n_items)
+        self.trained_items_ = popularity > 0
+        features = None
+        if self.features.items:
+            features = encode(train.item_table, self.features.items, self.trained_items_, of="items")
         with torch_seed(self.seed):
-            self.network_ = self.network(self.space_.n_items, self.space_.n_behaviors)
+            self.network_ = self._made(features)
             module = SequenceModule(
                 self.network_,
-                loss=NextItemLoss(self.loss, popularity, seed=self.seed),
+                loss=NextItemLoss(self.loss, popularity, seed=self.seed, known_only=features is not None),
                 learning_rate=self.learning_rate,
                 weight_decay=self.weight_decay,
                 space=self.space_,
@@ -134,6 +149,7 @@ class SequenceRecommender:
             if module.average is not None:
                 self.network_ = module.average.network
             self.learning_curve_ = fit_network(self, module, batches, validation=validation, settings=self.trainer)
+        self._keep_layer()
         return self
 
     @torch.inference_mode()
@@ -147,13 +163,13 @@ class SequenceRecommender:
             DataError: If a history holds an item outside the catalogue, or a behaviour that the log did not have.
         """
         network = cast(HistoryNetwork, self.network_)
-        weight, bias = network.output_layer()
+        weight, bias = self._output_layer()
         scores = np.empty((len(queries), len(bias)), np.float32)
         lengths = np.minimum(queries.lengths + 1, self.max_length)
         for rows in in_parts(np.arange(len(queries)), lengths):
             events = self.space_.latest(queries[rows], lengths[rows]).to(device_of(self.network_))
             outputs = last_outputs(network, events, lengths[rows])
-            scores[rows] = torch.addmm(bias, outputs, weight.T).float().cpu().numpy()
+            scores[rows] = logits(outputs, weight, bias)
         return scores
 
     def begin(self, histories: Queries) -> Visits:
@@ -179,18 +195,25 @@ class SequenceRecommender:
         """
         return self._reader().advance(state, events)
 
+    @torch.inference_mode()
     def score_state(self, state: Visits) -> npt.NDArray[np.float32]:
         """Return (n, n_items) float32 logits, as `score` does for the histories so far."""
-        return self._reader().scores(state)
+        return logits(state.outputs, *self._output_layer())
 
     def _reader(self) -> VisitReader:
         return VisitReader(self.network_, self.space_, max_length=self.max_length)
 
     def get_state(self) -> State:
-        """Return the network's weights, and `sizes`: items, behaviours, and whether times are moments."""
+        """Return the network's weights, and `sizes`: items, behaviours, and whether times are moments.
+
+        With features, these too, as they are encoded, and `trained_items`.
+        """
         space = self.space_
         sizes = np.array([space.n_items, space.n_behaviors, space.timed], np.int64)
-        return {**network_state(self.network_), "sizes": sizes}
+        known = {}
+        if self.features_ is not None:
+            known = {**self.features_.arrays(_FEATURES), "trained_items": self.trained_items_}
+        return {**network_state(self.network_), **known, "sizes": sizes}
 
     def set_state(self, state: State) -> Self:
         """Take over what another model of the same hyperparameters learned.
@@ -203,11 +226,44 @@ class SequenceRecommender:
             raise RecordError(f"the stored model has {len(sizes)} 'sizes', not 3; train and export it again")
         n_items, n_behaviors, timed = sizes
         self.space_ = EventSpace(n_items, n_behaviors, bool(timed))
+        features = None
+        if self.features.items:
+            features = Features.restored(state, _FEATURES)
+            self.trained_items_ = read_state(state, "trained_items").astype(np.bool_)
+            if not len(features) == len(self.trained_items_) == n_items:
+                raise RecordError("the stored model has features of other items; train and export it again")
         with torch_seed(self.seed):
-            self.network_ = self.network(n_items, n_behaviors)
+            self.network_ = self._made(features)
         load_network_state(self.network_, state)
         self.network_.eval()
+        self._keep_layer()
         return self
+
+    def _made(self, features: Features | None) -> nn.Module:
+        """Return a network that is told of the features."""
+        network = self.network(self.space_.n_items, self.space_.n_behaviors)
+        self.features_, self._layer = features, None
+        if features is not None:
+            told = cast(HistoryNetwork, network)
+            for part in (told.embedding, told.head):
+                part.tell(features, self.trained_items_, own_dropout=self.features.own_dropout)
+        return network
+
+    @torch.no_grad()
+    def _output_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the weights and the bias of all items."""
+        if self._layer is not None:
+            return self._layer
+        weight, bias = cast(HistoryNetwork, self.network_).output_layer()
+        if self.features_ is not None:  # whose bias was not learned is taken for the mean item
+            trained = torch.from_numpy(self.trained_items_).to(bias.device)
+            bias = torch.where(trained, bias, bias[trained].mean())
+        return weight, bias
+
+    def _keep_layer(self) -> None:
+        """Put the features of all items into the output layer once, not each time it is used."""
+        if self.features_ is not None:
+            self._layer = self._output_layer()
 
     def _behavior_head(self) -> nn.Linear | None:
         if not self.targets.behavior_weight:

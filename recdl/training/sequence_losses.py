@@ -61,15 +61,20 @@ class NextItemLoss:
         settings: Which loss.
         popularity: (n_items,) events of each item in train; what has none is never drawn.
         seed: Of the draws.
+        known_only: Whether items without an event are left out of the catalogue. Else they are learned to be
+            unwanted, and with them whatever is known of them.
     """
 
-    def __init__(self, settings: SequenceLoss, popularity: npt.NDArray[np.integer], *, seed: int) -> None:
+    def __init__(
+        self, settings: SequenceLoss, popularity: npt.NDArray[np.integer], *, seed: int, known_only: bool = False
+    ) -> None:
         kind, n = settings.kind, settings.n_negatives
         if kind == "auto":
             kind = "full" if len(popularity) <= _FULL_FACTOR * n else "sampled"
         self.kind = kind
         self.settings = settings
         self.seed = seed
+        self._known = torch.from_numpy(np.flatnonzero(popularity > 0)) if known_only else None
         weights = np.where(popularity > 0, np.maximum(popularity, 1) ** settings.popularity_exponent, 0.0)
         self._cumulative = np.cumsum(weights / weights.sum())
         with np.errstate(divide="ignore"):  # items of probability 0 are never drawn
@@ -83,6 +88,21 @@ class NextItemLoss:
             "top1_max": top1_max,
         }
 
+    def items(self, targets: torch.Tensor, *, step: tuple[int, int]) -> torch.Tensor | None:
+        """Return the rising int64 items whose output weights the loss of a step needs; None: those of all.
+
+        Args:
+            targets: (n,) int64.
+            step: As the loss is called with.
+        """
+        if self._known is None:
+            return None
+        if self.kind == "full" or self.settings.label_smoothing:
+            return self._known.to(targets.device)
+        negatives, _ = self.draw(step, targets.device)
+        needed: torch.Tensor = torch.unique(torch.cat([targets, negatives]))
+        return needed
+
     def __call__(
         self,
         outputs: torch.Tensor,
@@ -93,6 +113,7 @@ class NextItemLoss:
         step: tuple[int, int],
         weights: torch.Tensor | None = None,
         counts: torch.Tensor | None = None,
+        items: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Return the mean loss over the positions.
 
@@ -109,12 +130,15 @@ class NextItemLoss:
             weights: (n,) float32, of the positions in the mean; None: equal, and so are sets.
             counts: (k,) int64, where sets are asked for: how many of the n outputs and targets, one after the
                 other, belong to each of k positions; None: one each.
+            items: Those whose weights and bias these are, as `items` says; None: all.
         """
         others = None
+        if items is not None:
+            targets = torch.searchsorted(items, targets)
         if counts is not None:
             weights, others = _sets(targets, counts)
         if self.kind in self._losses:
-            negatives, _ = self.draw(step, outputs.device)
+            negatives, _ = self._drawn(step, outputs.device, items)
             return shared_negatives(
                 self._losses[self.kind],
                 outputs,
@@ -128,7 +152,7 @@ class NextItemLoss:
         if self.kind == "full":
             loss = full_softmax(outputs, targets, weight, bias, weights=weights)
         else:
-            negatives, expected = self.draw(step, outputs.device)
+            negatives, expected = self._drawn(step, outputs.device, items)
             loss = sampled_softmax(
                 outputs,
                 targets,
@@ -152,6 +176,13 @@ class NextItemLoss:
         items = np.searchsorted(self._cumulative, points, "right")
         counts = torch.from_numpy(self._log_expected_count[items].astype(np.float32))
         return torch.from_numpy(items).to(device), counts.to(device)
+
+    def _drawn(
+        self, step: tuple[int, int], device: torch.device, items: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what `draw` does, the draws as places among `items`."""
+        negatives, expected = self.draw(step, device)
+        return negatives if items is None else torch.searchsorted(items, negatives), expected
 
 
 def _sets(targets: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from recdl.data.windows import NO_BEHAVIOR, Events, EventSpace, SequenceBatch
+from recdl.models.networks.events import EventEmbedding, OutputHead
 from recdl.training.augmentation import Augmentation
 from recdl.training.averaging import WeightAverage
 from recdl.training.modules import FitModule
@@ -18,14 +19,22 @@ _WHOLE = Augmentation()
 
 
 class HistoryNetwork(Protocol):
-    """A network that says something after each event of a history, and the layer that turns it into logits."""
+    """A network that says something after each event of a history, and the layer that turns it into logits.
+
+    Attributes:
+        embedding: Of the events.
+        head: Of the outputs.
+    """
+
+    embedding: EventEmbedding
+    head: OutputHead
 
     def __call__(self, events: Events) -> torch.Tensor:
         """Return (batch, length, d) outputs for right-padded events."""
         ...
 
-    def output_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (n_items, d) weights and (n_items,) bias."""
+    def output_layer(self, items: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the (n, d) weights and (n,) bias of int64 (n,) items, or of all in order."""
         ...
 
 
@@ -110,9 +119,10 @@ class SequenceModule(FitModule):
         if part.basket_items is not None and part.basket_counts is not None:
             outputs, targets = outputs.repeat_interleave(part.basket_counts, 0), part.basket_items
         if len(targets):
-            loss = partial(self.loss, step=(self.current_epoch, batch_idx))
-            layer = network.output_layer()
-            mean = loss(outputs, targets, *layer, weights=part.weights, counts=part.basket_counts)
+            step = (self.current_epoch, batch_idx)
+            items = self.loss.items(targets, step=step)
+            loss = partial(self.loss, step=step, weights=part.weights, counts=part.basket_counts, items=items)
+            mean = loss(outputs, targets, *network.output_layer(items))
             yield mean if part is whole else mean * (part.total_weight() / whole.total_weight())
 
     def _told(self, events: Events) -> Events:

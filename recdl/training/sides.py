@@ -37,8 +37,7 @@ class SideFeatures:
     own_dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.own_dropout < 1:
-            raise ConfigError(f"model.features.own_dropout must lie in [0, 1), not {self.own_dropout}")
+        _check_dropout(self.own_dropout)
 
     def encoded(self, train: Interactions, trained: Mapping[Side, npt.NDArray[np.bool_]]) -> dict[Side, Features]:
         """Encode the columns of the sides that have any; `trained` says who has an event in train.
@@ -52,6 +51,22 @@ class SideFeatures:
             for side in _SIDES
             if (columns := getattr(self, side))
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemFeatures:
+    """Which columns of the log's table of items a network of sequences reads, beside the indices.
+
+    Attributes:
+        items: Of the table of items.
+        own_dropout: Share of the vectors of single items that is left out of a step, as in `SideFeatures`.
+    """
+
+    items: FeatureColumns = field(default_factory=FeatureColumns)
+    own_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_dropout(self.own_dropout)
 
 
 class Sides(nn.Module):
@@ -70,9 +85,11 @@ class Sides(nn.Module):
     ) -> None:
         super().__init__()
         self.features = dict(features)
-        self.own_dropout = own_dropout
         self.encoders = nn.ModuleDict(
-            {_singular(side): FeatureEncoder(features[side], widths[side]) for side in features}
+            {
+                _singular(side): FeatureEncoder(features[side], widths[side], own_dropout=own_dropout)
+                for side in features
+            }
         )
 
     def __contains__(self, side: Side) -> bool:
@@ -82,18 +99,9 @@ class Sides(nn.Module):
         """Return what looks up whole vectors (..., d) by int64 indices (...), given what looks up own ones."""
         if side not in self:
             return own
-        encoder = self.encoders[_singular(side)]
-
-        def whole(indices: torch.Tensor) -> torch.Tensor:
-            vectors = own(indices)
-            if self.training and self.own_dropout:
-                kept = torch.rand(indices.shape, device=indices.device) >= self.own_dropout
-                vectors = vectors * kept[..., None]
-            many = indices.numel() > len(self.features[side])  # then each is encoded once
-            told: torch.Tensor = encoder.table()[indices] if many else encoder(indices)  # type: ignore[operator]
-            return vectors + told
-
-        return whole
+        complete: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+        complete = self.encoders[_singular(side)].complete  # type: ignore[assignment]
+        return lambda indices: complete(own(indices), indices)
 
     def table(self, side: Side, own: torch.Tensor) -> torch.Tensor:
         """Return (n, d) whole vectors for a table of own ones."""
@@ -127,6 +135,11 @@ class Sides(nn.Module):
         except RuntimeError as error:
             raise RecordError(f"the stored weights do not fit the model's features: {error}") from error
         return sides.eval()
+
+
+def _check_dropout(share: float) -> None:
+    if not 0 <= share < 1:
+        raise ConfigError(f"model.features.own_dropout must lie in [0, 1), not {share}")
 
 
 def _singular(side: Side) -> str:

@@ -141,12 +141,6 @@ class VisitReader:
             outputs[rows] = last_outputs(self._network, part.to(self._device), lengths[rows])
         return Visits(window, lengths, n_inputs, last_times, outputs, state)
 
-    @torch.inference_mode()
-    def scores(self, visits: Visits) -> npt.NDArray[np.float32]:
-        """Return (n, n_items) float32 logits after the events so far."""
-        weight, bias = self._network.output_layer()
-        return np.asarray(torch.addmm(bias, visits.outputs, weight.T).float().cpu().numpy())
-
     def _new_inputs(self, visits: Visits, events: Queries) -> tuple[Events, npt.NDArray[np.int64]]:
         """Return the latest of the new events that a window can hold, right-padded, and (n,) how many."""
         counts = np.minimum(events.lengths, self._max_length)
@@ -175,6 +169,11 @@ class VisitReader:
             for *parts, nothing in both
         )
         return Events(*moved), lengths
+
+
+def logits(outputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> npt.NDArray[np.float32]:
+    """Return (n, n_items) float32 for (n, d) outputs, given the (n_items, d) weights and (n_items,) bias."""
+    return np.asarray(torch.addmm(bias, outputs, weight.T).float().cpu().numpy())
 
 
 def last_outputs(network: HistoryNetwork, events: Events, lengths: npt.NDArray[np.int64]) -> torch.Tensor:

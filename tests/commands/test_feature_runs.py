@@ -9,7 +9,8 @@ import pytest
 
 from recdl.commands.export import export
 from recdl.commands.train import record_run
-from recdl.config import compose
+from recdl.config import build_model, compose
+from recdl.data.queries import Queries
 from recdl.errors import DataError
 from recdl.evaluation.records import RunRecord
 from recdl.serving.bundle import read_bundle
@@ -39,7 +40,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(folder: Path, name: str, *overrides: str) -> RunRecord:
+MODELS = {
+    "mf": ("model=mf", "model.network.embedding_size=8", "model.learning_rate=0.03", "trainer.max_epochs=15"),
+    "lstm": ("model=lstm", "model.network.embedding_size=16", "model.learning_rate=0.01", "trainer.max_epochs=25"),
+}
+
+
+def run(folder: Path, name: str, *overrides: str, model: str = "mf") -> RunRecord:
     data = (
         "data=csv",
         f"data.path={folder / 'log.csv'}",
@@ -48,27 +55,37 @@ def run(folder: Path, name: str, *overrides: str) -> RunRecord:
         "split.test_fraction=0.125",
         "split.validation_fraction=0.125",
     )
-    model = ("model=mf", "model.network.embedding_size=8", "model.learning_rate=0.03", "trainer.max_epochs=15")
     quiet = ("progress=false", "trainer.progress_bar=false", "trainer.accelerator=cpu", "tracking=none")
-    return record_run(compose("train", [*data, *model, *quiet, f"run_dir={folder / name}", *overrides]))
+    return record_run(compose("train", [*data, *MODELS[model], *quiet, f"run_dir={folder / name}", *overrides]))
 
 
 RANKED = ("evaluation.candidates=catalogue", "evaluation.exclude_history=true", "evaluation.cutoffs=[5]")
 
 
 @pytest.fixture(scope="module")
-def untold(folder: Path) -> RunRecord:
-    return run(folder, "untold", *RANKED)
+def untold(folder: Path) -> dict[str, RunRecord]:
+    return {model: run(folder, f"untold_{model}", *RANKED, model=model) for model in MODELS}
 
 
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("columns", ["categories: [kinds]", "vectors: [text]"])
-def test_new_items_are_found_by_what_is_known_of_them(folder: Path, untold: RunRecord, columns: str) -> None:
-    name = columns.split(":")[0]
-    told = run(folder, name, f"model.features.items={{{columns}}}", *RANKED)
+def test_new_items_are_found_by_what_is_known_of_them_also_from_a_bundle(
+    folder: Path, untold: dict[str, RunRecord], columns: str, model: str
+) -> None:
+    name = f"{model}_{columns.split(':')[0]}"
+    told = run(folder, name, f"model.features.items={{{columns}}}", *RANKED, model=model)
     assert told.metrics["test/cold_targets"] == 0
-    assert told.metrics["test/ndcg@5"] > 1.5 * untold.metrics["test/ndcg@5"]
+    assert told.metrics["test/ndcg@5"] > 1.5 * untold[model].metrics["test/ndcg@5"]
     export(compose("export", [f"run={told.folder}", f"bundle={folder / f'{name}_bundle'}"]))
-    assert read_bundle(folder / f"{name}_bundle").candidates.all()
+    bundle = read_bundle(folder / f"{name}_bundle")
+    assert bundle.candidates.all()
+    restored = build_model(bundle.model, extras={"seed": bundle.seed}).set_state(bundle.state)
+    odd = bundle.items.indices(["i01", "i03", "i05"]).tolist()
+    scores = restored.score(Queries.anonymous([odd]))[0]
+    new = [
+        scores[bundle.items.indices([f"i{item}" for item in (N_OLD + rest, N_OLD + 2 + rest)])] for rest in (0, 1)
+    ]
+    assert new[1].min() > new[0].max()
 
 
 def test_new_items_are_misses_where_only_those_of_train_are_ranked(folder: Path) -> None:

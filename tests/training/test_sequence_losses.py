@@ -24,8 +24,11 @@ Kind = Literal["auto", "full", "sampled", "gbce", "bpr_max", "top1_max"]
 KINDS = get_args(Kind)
 
 
-def _loss(*, popularity: np.ndarray = POPULARITY, seed: int = 0, **settings: Any) -> NextItemLoss:
-    return NextItemLoss(SequenceLoss(**{"n_negatives": 5, **settings}), popularity, seed=seed)
+def _loss(
+    *, popularity: np.ndarray = POPULARITY, seed: int = 0, known_only: bool = False, **settings: Any
+) -> NextItemLoss:
+    chosen = SequenceLoss(**{"n_negatives": 5, **settings})
+    return NextItemLoss(chosen, popularity, seed=seed, known_only=known_only)
 
 
 def _inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -99,6 +102,28 @@ def test_smoothing_adds_its_share_of_what_the_target_has_above_the_mean(kind: Ki
 def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         SequenceLoss(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings", [*({"kind": kind} for kind in KINDS), {"kind": "sampled", "label_smoothing": 0.1}]
+)
+@pytest.mark.parametrize("counts", [None, torch.tensor([3, 1])])
+def test_a_loss_is_the_same_given_the_weights_of_no_more_items_than_it_needs(
+    settings: dict[str, Any], counts: torch.Tensor | None
+) -> None:
+    outputs, targets, weight, bias = _inputs()
+    known = torch.from_numpy(np.flatnonzero(POPULARITY))
+    whole, narrow = _loss(popularity=POPULARITY[known], **settings), _loss(known_only=True, **settings)
+    items = narrow.items(targets, step=(3, 1))
+    assert items is not None and whole.items(targets, step=(3, 1)) is None
+    assert set(items.tolist()) <= set(known.tolist())
+    found = narrow(outputs, targets, weight[items], bias[items], step=(3, 1), counts=counts, items=items)
+    places = torch.searchsorted(known, targets)
+    expected = whole(outputs, places, weight[known], bias[known], step=(3, 1), counts=counts)
+    if settings["kind"] == "gbce":  # of which items without an event are negatives that are never drawn
+        whole = _loss(**settings)
+        expected = whole(outputs, targets, weight, bias, step=(3, 1), counts=counts)
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)

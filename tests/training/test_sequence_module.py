@@ -107,8 +107,8 @@ class _Seen(nn.Module):
         self.events.append(events)
         return self.inner(events)  # type: ignore[no-any-return]
 
-    def output_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.inner.output_layer()
+    def output_layer(self, items: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.inner.output_layer(items)
 
 
 def _told(augmentation: Augmentation) -> tuple[Events, Events, torch.Tensor, torch.Tensor]:

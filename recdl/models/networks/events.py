@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
 
+from recdl.data.features import Features
 from recdl.data.windows import N_GAPS, Events
 from recdl.errors import ConfigError
+from recdl.models.networks.features import FeatureEncoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,11 +73,18 @@ class EventEmbedding(nn.Module):
     def __init__(self, n_items: int, n_behaviors: int, size: int, inputs: EventInputs, *, dropout: float) -> None:
         super().__init__()
         self.items = _table(n_items + 2, size, padding=n_items)
+        self.features: FeatureEncoder | None = None
         # Of a behaviour or gap that training never saw nothing is told, rather than noise: they begin at 0.
         self.behaviors = _zeros(n_behaviors + 1, size, padding=n_behaviors) if inputs.behaviors else None
         self.gaps = _zeros(N_GAPS, size, padding=0) if inputs.gaps else None
         self.positions = _table(inputs.positions, size) if inputs.positions else None
         self.dropout = nn.Dropout(dropout)
+
+    def tell(self, features: Features, trained: npt.NDArray[np.bool_], *, own_dropout: float) -> None:
+        """Add to the embedding of each item what is known of it; who is not in `trained` has nothing else."""
+        _silence(self.items.weight, trained)
+        told = features.with_nothing(self.items.num_embeddings - len(features))
+        self.features = FeatureEncoder(told, self.items.embedding_dim, own_dropout=own_dropout)
 
     def forward(self, events: Events, n_read: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (batch, length, size) sums, and the embeddings of the items alone.
@@ -83,6 +94,8 @@ class EventEmbedding(nn.Module):
             n_read: (batch,) int64, events of the window that stand before the first column; None: none.
         """
         items = self.items(events.items)
+        if self.features is not None:
+            items = self.features.complete(items, events.items)
         total = items
         if self.behaviors is not None:
             total = total + self.behaviors(events.behaviors)
@@ -111,6 +124,7 @@ class OutputHead(nn.Module):
     ) -> None:
         super().__init__()
         self.n_items = n_items
+        self.features: FeatureEncoder | None = None
         self.residual = settings.residual
         self.temperature = settings.temperature
         self.dropout = nn.Dropout(dropout)
@@ -132,10 +146,34 @@ class OutputHead(nn.Module):
         outputs = outputs + items if self.residual else outputs
         return outputs if self.temperature is None else functional.normalize(outputs, dim=-1) / self.temperature
 
-    def layer(self, items: nn.Embedding) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the (n_items, size) weights and (n_items,) bias that turn an output into logits."""
-        weight = items.weight[: self.n_items] if self.weight is None else self.weight
-        return weight if self.temperature is None else functional.normalize(weight, dim=-1), self.bias
+    def tell(self, features: Features, trained: npt.NDArray[np.bool_], *, own_dropout: float) -> None:
+        """Add what is known of each item to output weights of the network's own; tied ones have it already."""
+        if self.weight is not None:
+            _silence(self.weight, trained)
+            self.features = FeatureEncoder(features, self.weight.shape[1], own_dropout=own_dropout)
+
+    def layer(
+        self, embedding: EventEmbedding, items: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the weights and the bias that turn an output into logits.
+
+        Args:
+            embedding: Of events, whose item embeddings are the weights if they are tied.
+            items: (n,) int64, whose (n, size) weights and (n,) bias are asked for; None: of all, in order.
+        """
+        if self.weight is None:
+            own, features = embedding.items.weight[: self.n_items], embedding.features
+        else:
+            own, features = self.weight, self.features
+        weight, bias = own, self.bias
+        if items is not None:
+            weight = functional.embedding(items, own)
+            bias = functional.embedding(items, self.bias[:, None])[:, 0]  # indexing has a far slower gradient
+        if features is not None:
+            weight = features.complete(
+                weight, torch.arange(self.n_items, device=own.device) if items is None else items
+            )
+        return weight if self.temperature is None else functional.normalize(weight, dim=-1), bias
 
 
 class RecurrentState(NamedTuple):
@@ -198,6 +236,11 @@ def check_sizes(**sizes: int) -> None:
     if min(sizes.values()) < 1:
         *others, last = sizes
         raise ValueError(f"{', '.join(others)} and {last} must be at least 1")
+
+
+@torch.no_grad()
+def _silence(weight: torch.Tensor, trained: npt.NDArray[np.bool_]) -> None:
+    weight[torch.from_numpy(np.flatnonzero(~trained)).to(weight.device)] = 0
 
 
 def _zeros(rows: int, size: int, *, padding: int) -> nn.Embedding:

@@ -16,6 +16,8 @@ class FeatureEncoder(nn.Module):
     Args:
         features: Of all indices.
         embedding_size: Width of the vectors.
+        own_dropout: Share of the vectors of single indices that `complete` leaves out in training, so that the
+            features learn to stand alone (Volkovs et al. 2017, DropoutNet).
         initial_deviation: Standard deviation of the initial weights; 0 is fine where what follows is no zero.
     """
 
@@ -23,8 +25,16 @@ class FeatureEncoder(nn.Module):
     shares: torch.Tensor
     dense: torch.Tensor
 
-    def __init__(self, features: Features, embedding_size: int, *, initial_deviation: float = 0.0) -> None:
+    def __init__(
+        self,
+        features: Features,
+        embedding_size: int,
+        *,
+        own_dropout: float = 0.0,
+        initial_deviation: float = 0.0,
+    ) -> None:
         super().__init__()
+        self.own_dropout = own_dropout
         for name in ("codes", "shares", "dense"):
             self.register_buffer(name, torch.from_numpy(getattr(features, name)), persistent=False)
         self.categories = nn.Embedding(features.n_codes, embedding_size)
@@ -43,6 +53,15 @@ class FeatureEncoder(nn.Module):
                 self.codes[flat], self.categories.weight, mode="sum", per_sample_weights=self.shares[flat]
             )
         return vectors.view(*indices.shape, -1)
+
+    def complete(self, own: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        """Return (..., embedding_size), own + e for the own vectors (...) of int64 indices."""
+        if self.training and self.own_dropout:
+            kept = torch.rand(indices.shape, device=indices.device) >= self.own_dropout
+            own = own * kept[..., None]
+        many = indices.numel() > len(self.codes)  # then each is encoded once
+        told: torch.Tensor = functional.embedding(indices, self.table()) if many else self(indices)
+        return own + told
 
     def table(self) -> torch.Tensor:
         """Return (n, embedding_size), the vectors of all indices."""

@@ -70,6 +70,6 @@ class LSTM(nn.Module):
         said, cells = self.cell(vectors, None if state is None else state.cells)
         return self.head(self.norm(said), items), before.after(cells, items.shape[1])
 
-    def output_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the (n_items, embedding_size) weights and (n_items,) bias that turn an output into logits."""
-        return self.head.layer(self.embedding.items)
+    def output_layer(self, items: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the (n, embedding_size) weights and (n,) bias that turn an output into logits of (n,) items."""
+        return self.head.layer(self.embedding, items)

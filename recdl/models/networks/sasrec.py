@@ -68,9 +68,9 @@ class SASRec(nn.Module):
         outputs: torch.Tensor = self.head(self.norm(states), items)
         return outputs
 
-    def output_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the (n_items, embedding_size) weights and (n_items,) bias that turn an output into logits."""
-        return self.head.layer(self.embedding.items)
+    def output_layer(self, items: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the (n, embedding_size) weights and (n,) bias that turn an output into logits of (n,) items."""
+        return self.head.layer(self.embedding, items)
 
 
 class _Block(nn.Module):
