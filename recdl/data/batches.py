@@ -31,8 +31,8 @@ class PairBatch(NamedTuple):
 class PairBatches:
     """One epoch of shuffled positive pairs, each with negatives drawn anew.
 
-    Several batches come at once, to be split into steps of `batch_size`; the last, smaller one is kept. What an
-    epoch holds depends on `seed` and `epoch` alone.
+    Several batches come at once, to be split into steps of `batch_size`; the last, smaller one is kept. What a batch
+    holds depends on `seed`, `epoch` and its place alone, so that an epoch can be gone on with from `first`.
 
     Args:
         positives: What to learn from.
@@ -48,6 +48,7 @@ class PairBatches:
         self._batch_size = batch_size
         self._seed = seed
         self.epoch = 0
+        self.first = 0
 
     @property
     def n_steps(self) -> int:
@@ -58,18 +59,18 @@ class PairBatches:
         return -(-self.n_steps // _BATCHES_PER_CALL)
 
     def __iter__(self) -> Iterator[PairBatch]:
-        generator = np.random.default_rng((self._seed, self.epoch))
-        order = generator.permutation(len(self._users))
+        order = np.random.default_rng((self._seed, self.epoch)).permutation(len(self._users))
         call = self._batch_size * _BATCHES_PER_CALL
-        draw = call * _CALLS_PER_DRAW
-        for start in range(0, len(order), draw):
-            rows = order[start : start + draw]
+        for draw in range(self.first // _CALLS_PER_DRAW, -(-len(self) // _CALLS_PER_DRAW)):
+            start = draw * call * _CALLS_PER_DRAW
+            rows = order[start : start + call * _CALLS_PER_DRAW]
+            generator = np.random.default_rng((self._seed, self.epoch, 1 + draw))  # 0 is the shuffle's
             drawn = [self._draw(part, generator) for part in self._pools(rows)]
             items = np.concatenate([self._items[rows][:, None], np.concatenate(drawn)], axis=1)
             users = torch.from_numpy(self._users[rows].astype(np.int64))
             all_items = torch.from_numpy(items.astype(np.int64))
             weights = torch.from_numpy(self._weights[rows])
-            for first in range(0, len(rows), call):
+            for first in range(max(0, self.first * call - start), len(rows), call):
                 batch = slice(first, first + call)
                 yield PairBatch(users[batch], all_items[batch], weights[batch])
 
@@ -109,7 +110,8 @@ class RowBatch(NamedTuple):
 class RowBatches:
     """One epoch of shuffled users, each with all its positives: a step a batch. The last, smaller one is kept.
 
-    What an epoch holds depends on `seed` and `epoch` alone.
+    What a batch holds depends on `seed`, `epoch` and its place alone, so that an epoch can be gone on with from
+    `first`.
 
     Args:
         positives: What to learn from.
@@ -126,6 +128,7 @@ class RowBatches:
         self._batch_size = batch_size
         self._seed = seed
         self.epoch = 0
+        self.first = 0
 
     @property
     def n_steps(self) -> int:
@@ -136,10 +139,9 @@ class RowBatches:
         return -(-len(self._users) // self._batch_size)
 
     def __iter__(self) -> Iterator[RowBatch]:
-        generator = np.random.default_rng((self._seed, self.epoch))
-        order = generator.permutation(len(self._users))
-        for first in range(0, len(order), self._batch_size):
-            chosen = order[first : first + self._batch_size]
+        order = np.random.default_rng((self._seed, self.epoch)).permutation(len(self._users))
+        for place in range(self.first, len(self)):
+            chosen = order[place * self._batch_size : (place + 1) * self._batch_size]
             users, starts, counts = self._users[chosen], self._starts[chosen], self._counts[chosen]
             positions = ragged_positions(starts, starts + counts)
             batch = RowBatch(
@@ -148,7 +150,10 @@ class RowBatches:
                 items=torch.from_numpy(self._positives.items[positions].astype(np.int64)),
                 weights=torch.from_numpy(self._positives.weights[positions]),
             )
-            yield batch if self._sampler is None else self._with_negatives(batch, generator)
+            if self._sampler is not None:
+                generator = np.random.default_rng((self._seed, self.epoch, 1 + place))  # 0 is the shuffle's
+                batch = self._with_negatives(batch, generator)
+            yield batch
 
     def _with_negatives(self, batch: RowBatch, generator: np.random.Generator) -> RowBatch:
         assert self._sampler is not None and self._negatives is not None

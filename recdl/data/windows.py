@@ -226,8 +226,8 @@ class SequenceBatches:
 
     The first event of a user is predicted from a start token, the first of a later window from the event before
     it. Windows of like length share a batch, so that little is padded; batches come in random order, and the last,
-    smaller one is kept. What an epoch holds depends on `seed` and `epoch` alone. Windows are cut from the flat
-    arrays when needed, and never stored.
+    smaller one is kept. What a batch holds depends on `seed`, `epoch` and its place alone, so that an epoch can be
+    gone on with from `first`. Windows are cut from the flat arrays when needed, and never stored.
 
     Args:
         log: The train events.
@@ -267,6 +267,7 @@ class SequenceBatches:
         self._seed = seed
         self._bucket = bucketed
         self.epoch = 0
+        self.first = 0
 
     @property
     def n_windows(self) -> int:
@@ -279,7 +280,7 @@ class SequenceBatches:
     def __iter__(self) -> Iterator[SequenceBatch]:
         generator = np.random.default_rng((self._seed, self.epoch))
         windows = self._cropped(generator) if self._n_crops else self._windows
-        for rows in self._batches(windows.lengths, generator):
+        for rows in self._batches(windows.lengths, generator)[self.first :]:
             yield self._cut(windows.take(rows))
 
     def _cropped(self, generator: np.random.Generator) -> "_Windows":

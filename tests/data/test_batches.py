@@ -1,11 +1,12 @@
 from collections import Counter
 
 import numpy as np
+import pytest
 import torch
 
 from recdl.data.batches import PairBatches, RowBatches
 from recdl.data.interactions import Interactions
-from recdl.data.sampling import Negatives, Positives
+from recdl.data.sampling import Negatives, NegativeSource, Positives
 from tests.logs import log_of_events
 
 
@@ -46,6 +47,35 @@ def test_each_epoch_has_its_own_order_and_negatives_and_repeats_them_when_asked_
     second = torch.cat([batch.items for batch in batches])
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("source", ["uniform", "batch"])
+def test_an_epoch_that_is_gone_on_with_has_the_batches_that_it_would_have_had(source: NegativeSource) -> None:
+    rows = [[user % 20, (user + 3) % 20] for user in range(200)]
+    positives, negatives = Positives.of(_log(rows, 20)), Negatives(n=3, source=source)
+    pairs = PairBatches(positives, negatives, batch_size=2, seed=5)
+    users = RowBatches(positives, negatives, batch_size=8, seed=5)
+    assert (len(pairs), len(users)) == (25, 25)
+    for batches in (pairs, users):
+        batches.epoch = 3
+        batches.first = 0
+        whole = list(batches)
+        for first in (1, 7, 8, 9, 24, 25):
+            batches.first = first
+            rest = list(batches)
+            assert len(rest) == 25 - first
+            for expected, found in zip(whole[first:], rest, strict=True):
+                assert all(torch.equal(*both) for both in zip(expected, found, strict=True))
+
+
+def test_the_negatives_of_a_first_batch_do_not_repeat_what_the_shuffle_has_drawn() -> None:
+    # A seed of (0, 1) is numpy's seed of (0, 1, 0) too.
+    rows = [[0], *([user] for user in range(1, 200))]
+    batches = PairBatches(Positives.of(_log(rows, 200)), Negatives(n=1), batch_size=200, seed=0)
+    batches.epoch = 1
+    catalogue = np.arange(200, dtype=np.int32)
+    same = catalogue[np.random.default_rng((0, 1)).integers(0, 200, 200, dtype=np.int32)]
+    assert (next(iter(batches)).items[:, 1].numpy() == same).mean() < 0.1
 
 
 def test_a_negative_is_never_the_positive_nor_another_item_of_the_user() -> None:

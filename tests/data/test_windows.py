@@ -118,6 +118,19 @@ def test_sequence_batches_come_in_an_order_of_their_own_each_epoch() -> None:
     assert not torch.equal(first, torch.cat([batch.targets for batch in batches]))
 
 
+def test_an_epoch_of_windows_that_is_gone_on_with_has_the_batches_that_it_would_have_had() -> None:
+    batches = SequenceBatches(
+        _log([[user, user + 1] for user in range(60)], 61), batch_size=8, max_length=10, seed=0, crop=0.5
+    )
+    batches.epoch = 2
+    whole = list(batches)
+    for first in range(len(whole) + 1):
+        batches.first = first
+        rest = [batch.items for batch in batches]
+        assert len(rest) == len(whole) - first
+        assert all(torch.equal(batch.items, items) for batch, items in zip(whole[first:], rest, strict=True))
+
+
 def test_the_smaller_last_batch_of_windows_is_kept() -> None:
     batches = SequenceBatches(_log([[0], [0], [0]], 1), batch_size=2, max_length=10, seed=0)
     assert sorted(len(batch.items) for batch in batches) == [1, 2]
