@@ -40,7 +40,7 @@ _MODULES = {
     "evaluation": ("recdl.evaluation.protocol",),
 }
 _METHODS = {"model": ("fit", "score", "get_state", "set_state"), "split": ("split",), "engine": ("workspace",)}
-_EXTRAS = {"model": ("trainer", "seed"), "trainer": ("folder", "tracking")}
+_EXTRAS = {"model": ("trainer", "seed"), "trainer": ("folder", "tracking", "resume")}
 
 
 class _Settings(BaseModel):

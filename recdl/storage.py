@@ -16,17 +16,22 @@ _BLOCK = 1 << 24
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a temporary path to write to, which becomes `path` only if the block succeeds.
 
     An exception (a full disk, an interrupt) removes the temporary file and leaves an earlier `path` as it was.
+
+    Args:
+        path: What it becomes.
+        durable: Whether to wait until the disk has it, so that it is whole after a power failure too.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        if durable:
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -31,8 +31,8 @@ class PairBatch(NamedTuple):
 class PairBatches:
     """One epoch of shuffled positive pairs, each with negatives drawn anew.
 
-    Several batches come at once, to be split into steps of `batch_size`; the last, smaller one is kept. What a batch
-    holds depends on `seed`, `epoch` and its place alone, so that an epoch can be gone on with from `first`.
+    Several batches come at once, to be split into steps of `batch_size`; the last, smaller one is kept. What a
+    batch holds depends on `seed`, `epoch` and its place alone, so that an epoch can be gone on with from `first`.
 
     Args:
         positives: What to learn from.
@@ -59,12 +59,14 @@ class PairBatches:
         return -(-self.n_steps // _BATCHES_PER_CALL)
 
     def __iter__(self) -> Iterator[PairBatch]:
-        order = np.random.default_rng((self._seed, self.epoch)).permutation(len(self._users))
+        shuffle = np.random.default_rng((self._seed, self.epoch))
+        order = shuffle.permutation(len(self._users))
         call = self._batch_size * _BATCHES_PER_CALL
         for draw in range(self.first // _CALLS_PER_DRAW, -(-len(self) // _CALLS_PER_DRAW)):
             start = draw * call * _CALLS_PER_DRAW
             rows = order[start : start + call * _CALLS_PER_DRAW]
-            generator = np.random.default_rng((self._seed, self.epoch, 1 + draw))  # 0 is the shuffle's
+            # Of draw 0 this seed would be the shuffle's again.
+            generator = np.random.default_rng((self._seed, self.epoch, draw)) if draw else shuffle
             drawn = [self._draw(part, generator) for part in self._pools(rows)]
             items = np.concatenate([self._items[rows][:, None], np.concatenate(drawn)], axis=1)
             users = torch.from_numpy(self._users[rows].astype(np.int64))

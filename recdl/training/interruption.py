@@ -8,16 +8,36 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-import pytorch_lightning as pl
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass
 class Interruptions:
-    """The signals that came since `held_signals` began, oldest first."""
+    """The signals that came since `held_signals` began.
+
+    Attributes:
+        received: Their numbers, oldest first.
+        act_at_once: Whether a signal that comes now raises KeyboardInterrupt there and then.
+    """
 
     received: list[int] = field(default_factory=list)
+    act_at_once: bool = False
+
+    def obey(self) -> None:
+        """Raise KeyboardInterrupt if a signal came: `held_signals` makes of it what the signal would have done."""
+        if self.received:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Obey signals wherever they come inside the block: to be used around pure computation alone."""
+        self.obey()
+        self.act_at_once = True
+        try:
+            yield
+        finally:
+            self.act_at_once = False
+        self.obey()
 
 
 @contextmanager
@@ -26,7 +46,7 @@ def held_signals() -> Iterator[Interruptions]:
 
     An exception that a signal raises wherever the program happens to be may leave a lock or a queue half used.
     TensorBoard's writer is one: interrupted in `put`, it is waited for without end when Lightning closes it, and
-    Lightning lets no further Ctrl-C through. So the block is left by `StopBetweenSteps` instead.
+    Lightning lets no further Ctrl-C through. So the block is left by `Interruptions.obey` instead.
 
     Signals without a handler in Python keep what they do. Outside the main thread, which alone is told of signals,
     nothing is held.
@@ -38,6 +58,8 @@ def held_signals() -> Iterator[Interruptions]:
         if interruptions.received:
             handlers[number](number, frame)
         interruptions.received.append(number)
+        if interruptions.act_at_once:
+            interruptions.obey()
 
     for number in handlers:
         signal.signal(number, note)
@@ -59,26 +81,3 @@ def held_signals() -> Iterator[Interruptions]:
 def _handlers() -> dict[int, Callable[[int, FrameType | None], Any]]:
     found = {number: signal.getsignal(number) for number in _SIGNALS}
     return {number: handler for number, handler in found.items() if callable(handler)}
-
-
-class StopBetweenSteps(pl.Callback):
-    """Leaves the fit, once a signal was noted, at the end of the step or before the epoch's validation.
-
-    Args:
-        interruptions: What `held_signals` notes.
-    """
-
-    def __init__(self, interruptions: Interruptions) -> None:
-        self._interruptions = interruptions
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Stop if a signal was noted."""
-        self._stop()
-
-    def on_train_epoch_end(self, *_: Any) -> None:
-        """Stop if a signal was noted."""
-        self._stop()
-
-    def _stop(self) -> None:
-        if self._interruptions.received:
-            raise KeyboardInterrupt

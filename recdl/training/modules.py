@@ -1,6 +1,6 @@
 """Lightning modules for pairs and rows of users, and what all modules share."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import pytorch_lightning as pl
@@ -19,7 +19,7 @@ _FLOATS_AT_ONCE = 1 << 22  # 16 MiB of activations
 
 
 class FitModule(pl.LightningModule):
-    """What every batch shape shares: the optimizer's steps, and a mean of the loss that costs a step nothing.
+    """What every batch shape shares: the optimizer's steps, how far they are, and a mean of the loss.
 
     Optimization is manual: a call may hold several steps, since what Lightning spends on a call would otherwise
     outweigh a small step, and a step may add up the gradients of several parts, so that its memory is bounded.
@@ -34,12 +34,18 @@ class FitModule(pl.LightningModule):
         self.processes = Processes()
         self.accumulate = 1
         self.steps_per_epoch = 1
+        self.batches_done = 0
+        self.batches_in_all = 0
+        self.steps_in_all = 0
         self._loss_sum = torch.zeros(())
         self._steps = 0
-        self._calls = 0
 
     def mean_loss(self) -> float:
-        """Return the mean training loss of the epoch so far, of all processes, which must all ask."""
+        """Return the mean training loss of the epoch so far, of all processes, which must all ask.
+
+        Raises:
+            DataError: If it is not finite.
+        """
         self._check()
         total = self._loss_sum.clone()
         self.processes.add_up([total])
@@ -55,22 +61,50 @@ class FitModule(pl.LightningModule):
         for place in range(self.accumulate):
             yield self.processes.rank * self.accumulate + place, self.processes.count * self.accumulate
 
-    def on_train_epoch_start(self) -> None:
-        """Tell the batches which epoch it is, and begin its loss anew."""
-        batches = self.trainer.train_dataloader
-        assert batches is not None
-        batches.epoch = self.current_epoch
+    def end_batch(self) -> None:
+        """Count a batch, and look at the loss: on a CPU always, on a GPU, which a look makes wait, now and then.
+
+        Raises:
+            DataError: If the loss, or the gradient, is not finite.
+        """
+        # self.log costs a third of a small step; a sum and a rare log of it do not.
+        self.batches_done += 1
+        self.batches_in_all += 1
+        if self.device.type == "cpu":
+            self._check()
+        if self.batches_in_all % _CHECK_EVERY == 0:
+            self.log("train/loss", self.mean_loss(), prog_bar=True)
+
+    def end_epoch(self) -> None:
+        """Let rows that were not touched make up for the decay that they missed; twice is as once."""
+        optimizers = self.optimizers(use_pl_optimizer=False)
+        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+            if isinstance(optimizer, RowAdamW):
+                optimizer.catch_up()
+
+    def start_epoch(self) -> None:
+        """Begin the loss of an epoch, and its count of batches, anew."""
+        self.batches_done = 0
         self._loss_sum = torch.zeros((), device=self.device)
         self._steps = 0
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Look at the loss: on a CPU always, on a GPU, which a look makes wait, now and then."""
-        # self.log costs a third of a small step; a sum and a rare log of it do not.
-        self._calls += 1
-        if self.device.type == "cpu":
-            self._check()
-        if self._calls % _CHECK_EVERY == 0:
-            self.log("train/loss", self.mean_loss(), prog_bar=True)
+    def progress(self) -> dict[str, Any]:
+        """Return what, beside weights and optimizers, `go_on` needs; all processes must ask."""
+        return {
+            "batches_done": self.batches_done,
+            "batches_in_all": self.batches_in_all,
+            "steps_in_all": self.steps_in_all,
+            "loss_sums": self.processes.gathered(self._loss_sum.cpu()),
+            "steps": self._steps,
+        }
+
+    def go_on(self, progress: Mapping[str, Any]) -> None:
+        """Take up an epoch where `progress` was."""
+        self.batches_done = progress["batches_done"]
+        self.batches_in_all = progress["batches_in_all"]
+        self.steps_in_all = progress["steps_in_all"]
+        self._loss_sum = progress["loss_sums"][self.processes.rank].to(self.device)
+        self._steps = progress["steps"]
 
     def descend(self, losses: Iterable[torch.Tensor], *, tables: Sequence[RowTable] = ()) -> None:
         """Make one step of all optimizers along the gradient of the sum of `losses`, those of all processes.
@@ -85,7 +119,7 @@ class FitModule(pl.LightningModule):
             optimizer.zero_grad()
         for loss in losses:
             self.manual_backward(loss)
-            self._loss_sum += loss.detach()
+            self._loss_sum = self._loss_sum + loss.detach()
         for table in tables:
             table.put_gradient()
         if self.processes.count > 1:
@@ -95,6 +129,21 @@ class FitModule(pl.LightningModule):
         for optimizer in optimizers:
             optimizer.step()
         self._steps += 1
+        self.steps_in_all += 1
+
+    def check_weights(self) -> None:
+        """Check that what was learned is numbers: a weight of NaN may not be asked for in a long time.
+
+        Raises:
+            DataError: If the loss or a weight is not finite.
+        """
+        self._check()
+        for name, weights in self.state_dict().items():
+            if weights.is_floating_point() and not torch.isfinite(weights).all():
+                raise DataError(
+                    f"weights of {name} are not finite after epoch {self.current_epoch}, step {self.steps_in_all}:"
+                    f" training diverged; {self._advice()}"
+                )
 
     def _meet(self) -> None:
         """Add up the gradients of all processes; a process that had no part of the step adds nothing."""
@@ -108,8 +157,11 @@ class FitModule(pl.LightningModule):
         if not torch.isfinite(self._loss_sum):
             raise DataError(
                 f"the training loss became {float(self._loss_sum)} in epoch {self.current_epoch}: it diverged; "
-                f"lower model.learning_rate (now {self.learning_rate}) or set trainer.gradient_clip"
+                f"{self._advice()}"
             )
+
+    def _advice(self) -> str:
+        return f"lower model.learning_rate (now {self.learning_rate}) or set trainer.gradient_clip"
 
 
 def _values(gradient: torch.Tensor) -> torch.Tensor:
@@ -181,13 +233,6 @@ class InteractionModule(FitModule):
         if groups:
             optimizers.append(torch.optim.AdamW(groups, lr=self.learning_rate, fused=True))
         return optimizers
-
-    def on_train_epoch_end(self) -> None:
-        """Let rows that were not touched make up for the decay that they missed."""
-        optimizers = self.optimizers(use_pl_optimizer=False)
-        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
-            if isinstance(optimizer, RowAdamW):
-                optimizer.catch_up()
 
     def touch(self, users: torch.Tensor, items: torch.Tensor | None) -> tuple[Lookup, Lookup, list[RowTable]]:
         """Return how to look up user and item vectors in this step, and the tables to be given a gradient.

@@ -86,23 +86,23 @@ class SequenceModule(FitModule):
         """Make a step on the mean loss over the positions of one batch that ask for something."""
         if not self._asks(batch):  # a batch of windows may hold nothing that is asked for
             return
-        self.descend(self._losses(batch, batch_idx))
+        self.descend(self._losses(batch))
         if self.average is not None:
             self.average.follow(self.network)
 
     def _asks(self, batch: SequenceBatch) -> bool:
         return self.behavior_head is not None or bool(batch.mask.any())
 
-    def _losses(self, batch: SequenceBatch, batch_idx: int) -> Iterator[torch.Tensor]:
+    def _losses(self, batch: SequenceBatch) -> Iterator[torch.Tensor]:
         for place, count in self.parts():
             # Windows lie by their length in a batch, so that every n-th is as much work as any other n-th.
             every = torch.arange(place, len(batch.items), count, device=batch.items.device)
             part = batch if count == 1 else batch.take(every)
-            losses = list(self._parts_of_loss(batch, part, batch_idx)) if len(part.items) else []
+            losses = list(self._parts_of_loss(batch, part)) if len(part.items) else []
             if losses:
                 yield torch.stack(losses).sum()
 
-    def _parts_of_loss(self, whole: SequenceBatch, part: SequenceBatch, batch_idx: int) -> Iterator[torch.Tensor]:
+    def _parts_of_loss(self, whole: SequenceBatch, part: SequenceBatch) -> Iterator[torch.Tensor]:
         """Yield what some windows of a batch contribute to its mean losses."""
         network = cast(HistoryNetwork, self.network)
         outputs = network(self._told(part.events)).flatten(0, 1)
@@ -119,7 +119,7 @@ class SequenceModule(FitModule):
         if part.basket_items is not None and part.basket_counts is not None:
             outputs, targets = outputs.repeat_interleave(part.basket_counts, 0), part.basket_items
         if len(targets):
-            step = (self.current_epoch, batch_idx)
+            step = (self.current_epoch, self.batches_done)
             items = self.loss.items(targets, step=step)
             loss = partial(self.loss, step=step, weights=part.weights, counts=part.basket_counts, items=items)
             mean = loss(outputs, targets, *network.output_layer(items))

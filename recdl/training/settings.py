@@ -11,6 +11,30 @@ from recdl.training.tracking import Tracking
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointSettings:
+    """How often a fit writes down all that it takes to go on with it, and how many of its best epochs it keeps.
+
+    Attributes:
+        every_minutes: Minutes between two; None: not by the clock. It is longer where writing would take more than
+            a fiftieth of the time.
+        every_steps: Optimizer steps between two; None: not by their number.
+        keep: Of how many epochs, the best by validation, the weights are kept.
+    """
+
+    every_minutes: float | None = 5.0
+    every_steps: int | None = None
+    keep: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("every_minutes", "every_steps"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"trainer.checkpoint.{name} must be above 0, or null, not {value}")
+        if self.keep < 1:
+            raise ConfigError(f"trainer.checkpoint.keep must be at least 1, not {self.keep}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainerSettings:
     """Where and how long to train.
 
@@ -28,9 +52,11 @@ class TrainerSettings:
             batch too large for its memory trains as if it were not. The step stays the same.
         precision: As Lightning names it.
         gradient_clip: Largest norm of the gradient; None leaves it as it is.
+        checkpoint: How often, and how many.
         progress_bar: Whether to show one; where standard error is no terminal, a line an epoch takes its place.
         tracking: Where losses and metrics are logged, beside the run record.
         folder: The run's folder, for checkpoints and logs; None keeps nothing.
+        resume: Whether to go on from the checkpoints in `folder`, if it has some; else they are removed.
     """
 
     max_epochs: int = 100
@@ -43,9 +69,11 @@ class TrainerSettings:
     accumulate: int = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     gradient_clip: float | None = None
+    checkpoint: CheckpointSettings = CheckpointSettings()
     progress_bar: bool = True
     tracking: Tracking | None = None
     folder: Path | None = None
+    resume: bool = False
 
     def __post_init__(self) -> None:
         for name in ("max_epochs", "patience", "devices", "nodes", "accumulate", "validation_queries"):
@@ -60,8 +88,23 @@ class TrainerSettings:
 
     def best_epochs(self, curve: Sequence[Mapping[str, float]]) -> int:
         """Return for how many epochs the model was trained that validation found best, by its learning curve."""
-        best = max(curve, key=lambda entry: entry[f"validation/{self.monitor}"])  # the first of equals, as is kept
-        return int(best["epoch"]) + 1
+        return self.kept(curve, 1)[0] + 1
+
+    def kept(self, curve: Sequence[Mapping[str, float]], n: int | None = None) -> list[int]:
+        """Return the `n` best epochs of a learning curve, or those whose weights are kept, the best first.
+
+        Of equals the first is better. Without validation there are none.
+        """
+        key = f"validation/{self.monitor}"
+        ranked = sorted((-entry[key], int(entry["epoch"])) for entry in curve if key in entry)
+        return [epoch for _, epoch in ranked[: self.checkpoint.keep if n is None else n]]
+
+    def is_over(self, curve: Sequence[Mapping[str, float]]) -> bool:
+        """Whether no further epoch is trained after those of a learning curve."""
+        if len(curve) >= self.max_epochs:
+            return True
+        best = self.kept(curve, 1)
+        return bool(best) and len(curve) - 1 - best[0] >= self.patience
 
     def again(self, curve: Sequence[Mapping[str, float]]) -> "TrainerSettings":
         """Return the settings of a fit for the best epochs of `curve`, without validation, in its own folder."""

@@ -3,26 +3,21 @@
 import logging
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
-from recdl.metrics.ranking import RANKING_METRICS, RankedTargets
 from recdl.models.protocol import RankingTask, Recommender
-from recdl.models.ranking import rank
-from recdl.training.interruption import StopBetweenSteps, held_signals
+from recdl.training.checkpoints import CheckpointFolder, check_same_model, read_checkpoint
+from recdl.training.course import Course, EpochBatches, Validation
+from recdl.training.interruption import held_signals
 from recdl.training.modules import FitModule
 from recdl.training.processes import Processes
 from recdl.training.settings import TrainerSettings
@@ -32,20 +27,6 @@ _NOISE = (
     ".*The number of training batches.*",
     ".*LeafSpec.*is deprecated.*",  # Lightning's own call into torch
 )
-
-
-class EpochBatches(Protocol):
-    """The batches of one epoch; which they are depends on the attribute `epoch` alone, set before each."""
-
-    epoch: int
-
-    def __len__(self) -> int:
-        """Return the number of batches."""
-        ...
-
-    def __iter__(self) -> Iterator[Any]:
-        """Yield the batches of `epoch`."""
-        ...
 
 
 def fit_network(
@@ -58,7 +39,8 @@ def fit_network(
 ) -> list[dict[str, float]]:
     """Train the module's network in place, and leave it, in eval mode, with the weights of its best epoch.
 
-    Without `validation` it is trained for `max_epochs` and keeps its last weights.
+    Without `validation` it is trained for `max_epochs` and keeps its last weights. With `settings.resume` it goes
+    on from what an earlier process has left in `settings.folder`; a fit that was finished there is only read.
 
     Args:
         recommender: Scores with the module's network; asked to after each epoch.
@@ -73,98 +55,58 @@ def fit_network(
 
     Raises:
         DataError: If the loss stops being finite.
+        RecordError: If a checkpoint cannot be written, or is one of another model.
     """
     processes = Processes.current()
     if processes.count > 1:  # each hides other events, by dropout, of its own share of a step
         torch.manual_seed(torch.initial_seed() + processes.rank)
-    curve = _LearningCurve(
-        recommender,
-        validation,
-        cutoff=int(settings.monitor.partition("@")[2]),
-        n_queries=settings.validation_queries,
-    )
-    callbacks: list[pl.Callback] = [curve]
-    if settings.progress_bar and processes.first:
-        # A bar in a log file is thousands of lines; there, a line an epoch.
-        callbacks.append(TQDMProgressBar(refresh_rate=20) if sys.stderr.isatty() else _EpochLines(curve, settings))
-    with _checkpoint_folder(settings) as folder:
-        best: ModelCheckpoint | None = None
-        if validation is not None:
-            monitor = f"validation/{settings.monitor}"
-            best = ModelCheckpoint(
-                folder, "best", monitor, mode="max", save_on_train_epoch_end=True, enable_version_counter=False
-            )
-            callbacks += [
-                EarlyStopping(monitor, mode="max", patience=settings.patience, check_on_train_epoch_end=True),
-                best,
-            ]
-        module.gradient_clip = settings.gradient_clip
-        module.accumulate = settings.accumulate
-        module.processes = processes
-        with _without_noise(), held_signals() as interruptions:
-            trainer = _trainer(settings, [StopBetweenSteps(interruptions), *callbacks], processes)
+    module.gradient_clip = settings.gradient_clip
+    module.accumulate = settings.accumulate
+    module.processes = processes
+    with _checkpoints(settings, processes) as folder, _without_noise(), held_signals() as interruptions:
+        course = Course(
+            batches,
+            Validation(recommender, validation, settings),
+            settings=settings,
+            folder=folder,
+            interruptions=interruptions,
+        )
+        path = processes.told(folder.newest() if settings.resume and processes.first else None)
+        done = 0
+        if path is not None:
+            state = read_checkpoint(path)
+            check_same_model(path, state, module)
+            if "optimizers" not in state:
+                module.load_state_dict(state["module"])
+                module.eval()
+                return list(state["curve"])
+            course.go_on_from(state)
+            done = state["progress"]["batches_in_all"]
+        if not settings.is_over(course.curve):
+            trainer = _trainer(settings, course, processes, batches_done=done)
             trainer.fit(module, train_dataloaders=batches)
-        if best is not None:
-            checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-            module.load_state_dict(checkpoint["state_dict"])
-            processes.wait()  # or the folder may be gone before the last has read it
+        processes.wait()  # what the first writes the others read
+        best = settings.kept(course.curve)
+        if best:
+            module.load_state_dict(read_checkpoint(folder.best_path(best[0]))["module"])
+        processes.wait()  # or the folder may be gone before the last has read it
+        if processes.first:
+            content = {"module": module.state_dict(), "curve": course.curve}
+            folder.write_finished(content, n_epochs=len(course.curve), best=course.kept_after)
     module.eval()
-    return curve.entries
-
-
-class _LearningCurve(pl.Callback):
-    """Notes the loss of each epoch, and ranks the validation queries with the weights at its end."""
-
-    def __init__(
-        self, recommender: Recommender, task: RankingTask | None, *, cutoff: int, n_queries: int | None
-    ) -> None:
-        self._recommender = recommender
-        self._task = None if task is None else task.at_most(n_queries)
-        self._cutoff = cutoff
-        self.entries: list[dict[str, float]] = []
-        self._started = 0.0
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._started = time.perf_counter()
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, FitModule)
-        entry = {"epoch": trainer.current_epoch, "loss": pl_module.mean_loss()}
-        entry["seconds"] = time.perf_counter() - self._started
-        if self._task is not None:
-            pl_module.eval()
-            ranks = self._ranks(pl_module.processes)
-            pl_module.train()
-            targets = RankedTargets(ranks, self._task.query_set.target_offsets)
-            for name, metric in RANKING_METRICS.items():
-                value = float(metric(targets, self._cutoff).mean())
-                entry[f"validation/{name}@{self._cutoff}"] = value
-        for name, value in entry.items():
-            if name not in ("epoch", "seconds"):
-                pl_module.log(name if "/" in name else f"train/epoch_{name}", value, prog_bar="ndcg" in name)
-        self.entries.append(entry)
-
-    def _ranks(self, processes: Processes) -> npt.NDArray[np.float64]:
-        """Return (n_targets,) ranks, of which each process finds those of its share of the queries."""
-        assert self._task is not None
-        share = processes.share(len(self._task.query_set))
-        ranks = np.zeros(0)
-        if share.stop > share.start:
-            queries = self._task.query_set.take(np.arange(share.start, share.stop))
-            ranks = rank(self._recommender, replace(self._task, query_set=queries), k=self._cutoff).ranks
-        return np.concatenate(processes.gathered(ranks))
+    return course.curve
 
 
 class _EpochLines(pl.Callback):
-    """Writes what the learning curve notes to standard error, a line an epoch."""
+    """Writes what the course of a fit notes to standard error, a line an epoch."""
 
-    def __init__(self, curve: _LearningCurve, settings: TrainerSettings) -> None:
-        self._curve = curve
+    def __init__(self, course: Course, settings: TrainerSettings) -> None:
+        self._course = course
         self._settings = settings
         self._monitor = f"validation/{settings.monitor}"
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not self._curve.entries:
+        if not self._course.curve:
             at_most, patience = self._settings.max_epochs, self._settings.patience
             print(
                 f"at most {at_most} epochs, fewer when {patience} in a row do not raise {self._monitor}",
@@ -172,10 +114,10 @@ class _EpochLines(pl.Callback):
             )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        entry = self._curve.entries[-1]
+        entry = self._course.curve[-1]
         line = f"epoch {entry['epoch']}: loss {entry['loss']:.4f}"
         if self._monitor in entry:
-            best = max(self._curve.entries, key=lambda one: one[self._monitor])  # the first of equals, as is kept
+            best = max(self._course.curve, key=lambda one: one[self._monitor])  # the first of equals, as is kept
             line += f", {self._monitor} {entry[self._monitor]:.4f} (best {best[self._monitor]:.4f}, "
             line += f"epoch {best['epoch']})"
         print(f"{line}, {entry['seconds']:.1f} s", file=sys.stderr)
@@ -192,35 +134,43 @@ class _Sharing(DDPStrategy):
         """Leave the module as it is."""
 
 
-def _trainer(settings: TrainerSettings, callbacks: list[pl.Callback], processes: Processes) -> pl.Trainer:
+def _trainer(settings: TrainerSettings, course: Course, processes: Processes, *, batches_done: int) -> pl.Trainer:
     logger: Logger | None = None
     if settings.tracking is not None and settings.folder is not None and processes.first:
-        logger = settings.tracking.logger(settings.folder)
-    with _without_noise():
-        return pl.Trainer(
-            max_epochs=settings.max_epochs,
-            accelerator=settings.accelerator,
-            devices=settings.devices,
-            num_nodes=settings.nodes,
-            strategy=_Sharing() if processes.count > 1 else "auto",
-            precision=settings.precision,
-            callbacks=callbacks,
-            logger=logger or False,
-            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
-            enable_progress_bar=settings.progress_bar and processes.first and sys.stderr.isatty(),
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
+        logger = settings.tracking.logger(settings.folder, step=batches_done)
+    callbacks: list[pl.Callback] = [course]
+    if settings.progress_bar and processes.first:
+        # A bar in a log file is thousands of lines; there, a line an epoch.
+        callbacks.append(
+            TQDMProgressBar(refresh_rate=20) if sys.stderr.isatty() else _EpochLines(course, settings)
         )
+    return pl.Trainer(
+        max_epochs=settings.max_epochs,
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        strategy=_Sharing() if processes.count > 1 else "auto",
+        precision=settings.precision,
+        callbacks=callbacks,
+        logger=logger or False,
+        enable_checkpointing=False,
+        enable_progress_bar=settings.progress_bar and processes.first and sys.stderr.isatty(),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
 
 
 @contextmanager
-def _checkpoint_folder(settings: TrainerSettings) -> Iterator[Path]:
+def _checkpoints(settings: TrainerSettings, processes: Processes) -> Iterator[CheckpointFolder]:
     if settings.folder is not None:
-        yield settings.folder / "checkpoints"
+        folder = CheckpointFolder(settings.folder / "checkpoints")
+        if processes.first and not settings.resume:
+            folder.clear()
+        yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="recdl-") as folder:
-        yield Path(folder)
+    with tempfile.TemporaryDirectory(prefix="recdl-") as temporary:
+        yield CheckpointFolder(Path(processes.told(temporary)))
 
 
 @contextmanager

@@ -129,7 +129,7 @@ def test_members_are_given_the_seed_and_a_folder_of_their_own(two_tastes: TwoTas
     trainer = TrainerSettings(accelerator="cpu", max_epochs=1, progress_bar=False, folder=tmp_path)
     model = Ensemble({"one": _lstm_factory, "two": _lstm_factory}, trainer=trainer, seed=5).fit(train, task)
     assert [member.seed for member in model.members_.values()] == [5, 5]  # type: ignore[attr-defined]
-    assert sorted(path.parent.parent.name for path in tmp_path.rglob("best.ckpt")) == ["one", "two"]
+    assert sorted(path.parent.parent.name for path in tmp_path.rglob("best-*.ckpt")) == ["one", "two"]
 
 
 def test_a_fit_on_all_that_is_known_keeps_weights_and_epochs(two_tastes: TwoTastes) -> None:
