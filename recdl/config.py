@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recdl.data.inputs import Piece
 from recdl.errors import ConfigError, RecdlError
+from recdl.search.settings import SearchSettings
 from recdl.signatures import annotations, checked_settings, naming, no_such_setting, parameters, typed_arguments
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _MODULES = {
     "evaluation": ("recdl.evaluation.protocol",),
 }
 _METHODS = {"model": ("fit", "score", "get_state", "set_state"), "split": ("split",), "engine": ("workspace",)}
-_EXTRAS = {"model": ("trainer", "seed"), "trainer": ("folder", "tracking", "resume")}
+_EXTRAS = {"model": ("trainer", "seed"), "trainer": ("folder", "tracking", "resume", "after_epoch")}
 
 
 class _Settings(BaseModel):
@@ -96,6 +97,13 @@ class TrainSettings(_RunSettings):
     start_from: tuple[str, ...]
 
 
+class SweepSettings(_RunSettings):
+    """What `sweep` is told."""
+
+    model: Node
+    sweep: SearchSettings
+
+
 class BenchmarkSettings(_RunSettings):
     """What `benchmark` is told."""
 
@@ -115,7 +123,8 @@ class EvaluateSettings(_Settings):
 class CompareSettings(_Settings):
     """What `compare` is told."""
 
-    runs: tuple[str, ...] = Field(min_length=1)
+    runs: tuple[str, ...]
+    search: str | None
     reference: str | None
     metrics: tuple[str, ...] | None
     unfinished: Literal["refuse", "leave_out"]
@@ -169,6 +178,7 @@ SCHEMAS: dict[str, type[_Settings]] = {
     "append": AppendSettings,
     "inspect": InspectSettings,
     "train": TrainSettings,
+    "sweep": SweepSettings,
     "benchmark": BenchmarkSettings,
     "evaluate": EvaluateSettings,
     "compare": CompareSettings,
@@ -261,15 +271,15 @@ def resolve(name: str, composed: "DictConfig", *, choices: Mapping[str, Any]) ->
     try:
         plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
-        example = "runs/a runs/b" if error.full_key == "runs" else f"{error.full_key}=..."
-        raise ConfigError(f"{error.full_key}: must be given: {example}") from error
+        raise ConfigError(f"{error.full_key}: must be given: {error.full_key}=...") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
     assert isinstance(plain, dict), "a verb's configuration is a mapping"
     config = {str(key): value for key, value in plain.items()}
-    config["names"] = {group: str(choices[group]) for group in _MODULES if group in choices}
+    groups = [group for group in _MODULES if group in choices]
+    config["names"] = {group: str(choices[group]) for group in (*groups, "sweep") if group in choices}
     checked_settings(SCHEMAS[name], config)
-    for group in config["names"]:
+    for group in groups:
         check(config[group], group=group)
     return config
 

@@ -23,6 +23,7 @@ FLOORS = {
     "recdl.evaluation": 5,
     "recdl.serving": 6,
     "recdl.signatures": 7,
+    "recdl.search": 7,
     "recdl.config": 7,
     "recdl.commands": 8,
 }

@@ -23,6 +23,8 @@ TERMINATED = 143
 _HYDRA_TARGETS = ("hydra._internal.core_plugins.", "hydra.experimental.callbacks.", "hydra_plugins.")
 _BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 _POSITIONAL = {"compare": "runs"}
+_RENAMED = {"compare": ("sweep=", "search=")}
+"""What Hydra would take for the choice of a file in the group of that name, and what it stands for."""
 
 
 def run_verb(verb: str) -> None:
@@ -80,7 +82,9 @@ def _run(verb: str) -> int:
 
     OmegaConf.register_new_resolver("sweep_folder", _sweep_folder, replace=True)
     _refuse_options(sys.argv[1:], get_args_parser())
-    sys.argv[1:] = _in_order(sys.argv[1:], key=_POSITIONAL.get(verb))
+    given, meant = _RENAMED.get(verb, ("", ""))
+    renamed = [meant + one.removeprefix(given) if given and one.startswith(given) else one for one in sys.argv[1:]]
+    sys.argv[1:] = _in_order(renamed, key=_POSITIONAL.get(verb))
     arguments = get_args_parser().parse_args()
     sweep = _check(verb, arguments) if _works(arguments) else None
     if sweep is not None and verb != "train":
@@ -105,7 +109,7 @@ def _run(verb: str) -> int:
     if sweep is None and failures:
         raise failures[0]
     if sweep is not None:
-        from recdl.commands.sweep import report_sweep
+        from recdl.commands.points import report_sweep
 
         report_sweep(sweep)
     return status or int(bool(failures))

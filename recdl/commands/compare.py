@@ -9,7 +9,7 @@ from typing import Any
 from recdl.commands.ingredients import fresh_folder, learned_from, log_at_hand, split_of_run
 from recdl.commands.recording import console
 from recdl.config import CompareSettings
-from recdl.errors import DataError, RecordError
+from recdl.errors import ConfigError, DataError, RecordError
 from recdl.evaluation import comparison
 from recdl.evaluation.background import Background, background
 from recdl.evaluation.details import LeftOut, look_closer
@@ -53,6 +53,11 @@ def compare(config: Mapping[str, Any]) -> None:
         RecdlError: If a run is not whole, or the runs may not be compared.
     """
     settings = checked_settings(CompareSettings, config)
+    if settings.search is not None:
+        _show_search(settings)
+        return
+    if not settings.runs:
+        raise ConfigError("runs: must be given: runs/a runs/b; or sweep=FOLDER, of a search")
     records, left_out = _open(settings)
     shown = Shown(
         settings.reference,
@@ -65,6 +70,17 @@ def compare(config: Mapping[str, Any]) -> None:
     )
     output = Path(settings.output) if settings.output else fresh_folder(Path("runs"), "comparison")
     print_comparison(records, shown, output)
+
+
+def _show_search(settings: CompareSettings) -> None:
+    """Show a search, of which `runs`, `reference` and `metrics` say nothing."""
+    from recdl.commands.searched import show_search
+
+    assert settings.search is not None, "it was asked for"
+    for name in ("runs", "reference", "metrics"):
+        if getattr(settings, name):
+            raise ConfigError(f"{name}: cannot go with a search, whose trials are compared by what decided it")
+    show_search(Path(settings.search), output=Path(settings.output) if settings.output else None)
 
 
 def print_comparison(records: Sequence[RunRecord], shown: Shown, output: Path) -> None:

@@ -1,8 +1,8 @@
 """Train one model on a log, evaluate it, and leave a run record."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -26,6 +26,19 @@ from recdl.signatures import checked_settings
 from recdl.training.settings import TrainerSettings
 
 
+@dataclass(frozen=True)
+class Trial:
+    """How a run differs that is a trial of a search: it is never asked for test.
+
+    Attributes:
+        after_epoch: Is told each epoch of the learning curve; what it raises ends the run.
+        keep_weights: Whether the record keeps what was learned, and the checkpoints.
+    """
+
+    after_epoch: Callable[[Mapping[str, float]], None]
+    keep_weights: bool
+
+
 def train(config: Mapping[str, Any]) -> float:
     """Train and evaluate a model, print what came out, and return the metric on validation that sweeps go by.
 
@@ -40,10 +53,15 @@ def train(config: Mapping[str, Any]) -> float:
     return validation_metric(record, deciding_metric(record))
 
 
-def record_run(config: Mapping[str, Any]) -> RunRecord:
+def record_run(config: Mapping[str, Any], *, trial: Trial | None = None, trials: int | None = None) -> RunRecord:
     """Train and evaluate a model, and return the record of the run.
 
     Whatever the configuration names is constructed, and may refuse its settings, before the log is looked at.
+
+    Args:
+        config: Of `train`.
+        trial: How it differs as a trial of a search; None: it is none.
+        trials: Settings that were tried on validation to come to these; None: not known.
 
     Raises:
         RecdlError: As `train` does.
@@ -52,7 +70,7 @@ def record_run(config: Mapping[str, Any]) -> RunRecord:
     name = f"{settings.data['name']}-{settings.names['model']}"
     folder = Path(settings.run_dir) if settings.run_dir else fresh_folder(Path("runs"), name)
     check_run_folder(folder, overwrite=settings.overwrite)
-    plan = _Plan.of(settings, folder)
+    plan = _Plan.of(settings, folder, after_epoch=None if trial is None else trial.after_epoch)
     log = prepare(plan.source, Path(settings.prepared_root), engine=plan.engine, progress=settings.progress)
     check_protocol(plan.protocol, log.interactions)
     split = split_log(plan.splitter, log)
@@ -64,6 +82,7 @@ def record_run(config: Mapping[str, Any]) -> RunRecord:
         config=config,
         identity=_identity(settings, log, split, plan.protocol),
         overwrite=settings.overwrite,
+        trials=trials,
     )
     record_split(writer, split)
     started = time.perf_counter()
@@ -77,6 +96,11 @@ def record_run(config: Mapping[str, Any]) -> RunRecord:
         record_evaluations, writer, protocol=plan.protocol, seed=settings.seed, progress=settings.progress
     )
     figures = learned | record(model, [Asked("validation", split.validation, split.train)])
+    finish = partial(writer.finish, fit_seconds=fit_seconds, learning_curve=curve)
+    if trial is not None:
+        if trial.keep_weights:
+            writer.write_state(model.get_state())
+        return finish(metrics=figures)
     learned_from = split.train
     if split.known is not None and settings.refit:
         learned_from = split.known()
@@ -85,7 +109,7 @@ def record_run(config: Mapping[str, Any]) -> RunRecord:
         figures |= {"time/refit_seconds": time.perf_counter() - started} | epochs
     figures |= record(model, [Asked("test", split.test, learned_from)])
     writer.write_state(model.get_state())
-    return writer.finish(fit_seconds=fit_seconds, learning_curve=curve, metrics=figures)
+    return finish(metrics=figures)
 
 
 def _refitted(
@@ -113,15 +137,15 @@ def _refitted(
 
 def _model(settings: TrainSettings, folder: Path, **changes: Any) -> Recommender:
     """Construct the model, unfitted, with the trainer that writes into `folder`."""
-    trainer = _trainer(settings, folder, **changes)
+    trainer = replace(_trainer(settings, folder), **changes)
     model: Recommender = build_model(settings.model, extras={"trainer": trainer, "seed": settings.seed})
     return model
 
 
-def _trainer(settings: TrainSettings, folder: Path, **changes: Any) -> TrainerSettings:
+def _trainer(settings: TrainSettings, folder: Path) -> TrainerSettings:
     tracking = build(settings.tracking, group="tracking")
     trainer: TrainerSettings = build(
-        {**settings.trainer, **changes}, group="trainer", extras={"folder": folder, "tracking": tracking}
+        settings.trainer, group="trainer", extras={"folder": folder, "tracking": tracking}
     )
     return trainer
 
@@ -138,8 +162,8 @@ class _Plan:
     starts: Sequence[RunRecord]
 
     @classmethod
-    def of(cls, settings: TrainSettings, folder: Path) -> Self:
-        model = _model(settings, folder)
+    def of(cls, settings: TrainSettings, folder: Path, **extras: Any) -> Self:
+        model = _model(settings, folder, **extras)
         return cls(
             source=build(settings.data, group="data"),
             engine=build(settings.engine, group="engine"),

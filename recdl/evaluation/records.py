@@ -157,7 +157,13 @@ class RunRecord:
             raise RecordError(f"{path} is missing or damaged ({error}); run it again") from error
 
     def _per_query_path(self, part: str) -> Path:
-        return self.folder / "per_query" / f"{part}.parquet"
+        path = self.folder / "per_query" / f"{part}.parquet"
+        if not path.exists() and not any(name.startswith(f"{part}/") for name in self.metrics):
+            raise RecordError(
+                f"the run in {self.folder} was never asked for {part}: it is a trial of a search, which compares"
+                " by validation (compare.py sweep=...); name runs that were"
+            )
+        return path
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """Return what the model learned.
@@ -206,11 +212,18 @@ class RunWriter:
 
     @classmethod
     def start(
-        cls, folder: Path, *, config: Mapping[str, Any], identity: RunIdentity, overwrite: bool = False
+        cls,
+        folder: Path,
+        *,
+        config: Mapping[str, Any],
+        identity: RunIdentity,
+        overwrite: bool = False,
+        trials: int | None = None,
     ) -> Self:
         """Take `folder` for a run and write down what is about to be run.
 
-        An earlier run is removed only once the new one has started; `config` holds plain, resolved values.
+        An earlier run is removed only once the new one has started; `config` holds plain, resolved values;
+        `trials` is how many settings were tried on validation to come to these, where that is known.
 
         Raises:
             ConfigError: If `folder` is taken, be it by a process that is starting a run in it at this moment.
@@ -221,6 +234,7 @@ class RunWriter:
             "format_version": FORMAT_VERSION,
             "run_id": uuid.uuid4().hex,
             "identity": _plain(identity),
+            "trials": trials,
             "command": provenance.command_line(),
             "git": provenance.git_state(Path.cwd()),
             "versions": provenance.versions(),

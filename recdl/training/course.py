@@ -189,6 +189,8 @@ class Course(pl.Callback):
                 full = name if "/" in name else f"train/epoch_{name}"
                 pl_module.log(full, value, prog_bar="ndcg" in name, batch_size=1)
         self.curve.append(entry)
+        if self._settings.after_epoch is not None:
+            self._settings.after_epoch(entry)
         self._seconds, self._started = 0.0, time.monotonic()
         pl_module.start_epoch()
         if pl_module.processes.first and entry["epoch"] in self._settings.kept(self.curve):

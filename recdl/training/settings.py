@@ -1,6 +1,6 @@
 """Where and how long to train: settings only, so that checking them does not wait for torch and Lightning."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -57,6 +57,7 @@ class TrainerSettings:
         tracking: Where losses and metrics are logged, beside the run record.
         folder: The run's folder, for checkpoints and logs; None keeps nothing.
         resume: Whether to go on from the checkpoints in `folder`, if it has some; else they are removed.
+        after_epoch: Is told each entry of the learning curve; what it raises ends the fit.
     """
 
     max_epochs: int = 100
@@ -74,6 +75,7 @@ class TrainerSettings:
     tracking: Tracking | None = None
     folder: Path | None = None
     resume: bool = False
+    after_epoch: Callable[[Mapping[str, float]], None] | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_epochs", "patience", "devices", "nodes", "accumulate", "validation_queries"):

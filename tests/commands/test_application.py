@@ -39,7 +39,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     for verb in ("train", "compare"):
         monkeypatch.setattr(importlib.import_module(f"recdl.commands.{verb}"), verb, noted.append)
     monkeypatch.setattr(
-        importlib.import_module("recdl.commands.sweep"), "report_sweep", lambda folder: print(folder)
+        importlib.import_module("recdl.commands.points"), "report_sweep", lambda folder: print(folder)
     )
     return noted
 

@@ -1,0 +1,40 @@
+"""Show what the points of a grid (`train --multirun`) came to, and name the best by validation."""
+
+from pathlib import Path
+
+from recdl.commands.recording import console, deciding_metric
+from recdl.errors import DataError, RecordError
+from recdl.evaluation.comparison import best_by_validation
+from recdl.evaluation.records import RunRecord
+from recdl.evaluation.report import sweep_table
+
+
+def report_sweep(folder: Path) -> None:
+    """Print the finished points of a sweep, the best by validation first.
+
+    Raises:
+        RecordError: If no point was finished.
+    """
+    records = finished_points(folder)
+    if not records:
+        raise RecordError(f"no point of the sweep in {folder} was finished")
+    metric = deciding_metric(records[0])
+    try:
+        table, best = sweep_table(records, metric), best_by_validation(records, metric)
+    except DataError as error:  # a sweep over data, splits or protocols has no best point
+        print(f"\nthe {len(records)} runs in {folder} have no best one: {error}")
+        return
+    print()
+    console().print(table)
+    print(f"best by validation {metric}: {best.folder}")
+
+
+def finished_points(folder: Path) -> list[RunRecord]:
+    """Return the whole records of a sweep's points, in the order of the points; cut-off ones are left out."""
+    found = []
+    for point in sorted(folder.glob("*/record.json"), key=lambda path: (len(path.parent.name), path.parent.name)):
+        try:
+            found.append(RunRecord.open(point.parent))
+        except RecordError:
+            continue
+    return found

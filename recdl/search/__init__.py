@@ -1,0 +1,1 @@
+"""Search for the settings of a model that are best on validation."""
