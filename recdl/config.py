@@ -95,6 +95,7 @@ class TrainSettings(_RunSettings):
 
     model: Node
     start_from: tuple[str, ...]
+    trials: int = Field(default=1, ge=1)
 
 
 class SweepSettings(_RunSettings):

@@ -47,6 +47,7 @@ def evaluate(config: Mapping[str, Any]) -> None:
         "evaluation": settings.evaluation,
         "names": {**record.config.get("names", {}), "evaluation": name},
         "run_dir": settings.run_dir,
+        "trials": record.trials,
     }
     ingredient = Ingredient(name, protocol.fingerprint, settings_of(settings.evaluation))
     writer = RunWriter.start(

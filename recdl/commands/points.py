@@ -1,10 +1,12 @@
 """Show what the points of a grid (`train --multirun`) came to, and name the best by validation."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from recdl.commands.recording import console, deciding_metric
 from recdl.errors import DataError, RecordError
 from recdl.evaluation.comparison import best_by_validation
+from recdl.evaluation.labels import without_seed
 from recdl.evaluation.records import RunRecord
 from recdl.evaluation.report import sweep_table
 
@@ -18,6 +20,7 @@ def report_sweep(folder: Path) -> None:
     records = finished_points(folder)
     if not records:
         raise RecordError(f"no point of the sweep in {folder} was finished")
+    note_trials(records)
     metric = deciding_metric(records[0])
     try:
         table, best = sweep_table(records, metric), best_by_validation(records, metric)
@@ -27,6 +30,15 @@ def report_sweep(folder: Path) -> None:
     print()
     console().print(table)
     print(f"best by validation {metric}: {best.folder}")
+
+
+def note_trials(records: Sequence[RunRecord]) -> None:
+    """Write into each run how many settings of its model the sweep has tried; seeds are no settings."""
+    tried: dict[str, set[str]] = {}
+    for record in records:
+        tried.setdefault(record.identity.model, set()).add(without_seed(record))
+    for record in records:
+        record.write_trials(max(len(tried[record.identity.model]), record.trials))
 
 
 def finished_points(folder: Path) -> list[RunRecord]:

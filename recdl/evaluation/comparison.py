@@ -13,10 +13,20 @@ from recdl.errors import DataError
 from recdl.evaluation.comparability import check_comparable
 from recdl.evaluation.labels import differing_settings, run_labels
 from recdl.evaluation.records import Ingredient, RunRecord
-from recdl.evaluation.significance import PairedTest, holm, paired_test
+from recdl.evaluation.significance import (
+    PairedTest,
+    TestMethod,
+    detectable_difference,
+    holm,
+    paired_test,
+)
+from recdl.metrics.registry import better
 
 PART = "test"
 """The part that runs are compared on. Choosing among settings is done on validation (`best_by_validation`)."""
+
+TESTED = ("hr", "recall", "precision", "f1", "ndcg", "mrr", "map")
+"""What is tested unless other metrics are asked for: all correct for all, so that more tests make each weaker."""
 
 _AT_CUTOFF = re.compile(r"^.+@\d+$")
 _QUERY_COLUMNS = ("query", "user", "n_targets")
@@ -30,12 +40,14 @@ class Figure:
     Attributes:
         value: Mean over the queries.
         interval: Confidence interval of the mean, where the metric has one.
-        best: Whether there are several runs and none has a higher value.
+        best: Whether there are several runs and none has a better value.
         difference: `value` minus that of the reference; None of the reference itself and of metrics not tested.
         difference_interval: Confidence interval of the difference, query by query.
         p_value: Of the paired test that the difference is zero.
         adjusted_p_value: The same, corrected (Holm) for all the tests of the comparison.
         significant: Whether the adjusted p-value is below 1 - confidence.
+        effect_size: The difference over the standard deviation of the queries' differences; None where none vary.
+        detectable: How large a difference must be for a test on these queries to see it four times out of five.
     """
 
     value: float
@@ -46,6 +58,8 @@ class Figure:
     p_value: float | None = None
     adjusted_p_value: float | None = None
     significant: bool = False
+    effect_size: float | None = None
+    detectable: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,7 @@ class ComparedRun:
         folder: Of the run record.
         model: Name of the model.
         seed: Of everything random in the run.
+        trials: Settings that were tried before these were chosen, these among them; 1 is untuned.
         settings: Those in which the runs of the comparison are not all alike, by their full key.
         figures: Every metric at a cutoff on test, such as "ndcg@10".
         metrics: The run's `metrics.json`: "validation/ndcg@10", "time/fit_seconds", "model/n_parameters", ...
@@ -71,6 +86,7 @@ class ComparedRun:
     figures: dict[str, Figure]
     metrics: dict[str, float]
     provenance: dict[str, Any]
+    trials: int = 1
 
     @property
     def fit_seconds(self) -> float | None:
@@ -106,6 +122,7 @@ class Comparison:
         masked_target_share: Share of the targets that stand in their query's history where that is taken out.
         confidence: Of the intervals; differences are called significant at 1 - confidence.
         n_tests: Tests that the p-values are corrected for.
+        test: How they were found: "permutation" or "bootstrap".
     """
 
     runs: tuple[ComparedRun, ...]
@@ -124,6 +141,7 @@ class Comparison:
     cold_target_share: float | None
     masked_target_share: float | None
     n_tests: int
+    test: TestMethod = "permutation"
 
     @property
     def sorted_runs(self) -> list[ComparedRun]:
@@ -151,6 +169,7 @@ def compare(
     *,
     reference: str | None = None,
     metrics: Sequence[str] | None = None,
+    test: TestMethod = "permutation",
     seed: int = 0,
 ) -> Comparison:
     """Compare runs by their test results, query by query, with a reference run.
@@ -158,7 +177,9 @@ def compare(
     Args:
         records: Runs of the same data, split and protocol.
         reference: Label, model name or folder of the run to test the others against; the first one by default.
-        metrics: Metrics to test, such as "ndcg@10"; by default all that the runs share, at their middle cutoff.
+        metrics: Metrics to test, such as "ndcg@10"; by default those of `TESTED` that the runs share, at their
+            middle cutoff.
+        test: How p-values are found; see `paired_test`.
         seed: Of the bootstrap and the paired test.
 
     Raises:
@@ -166,13 +187,13 @@ def compare(
     """
     check_comparable(records)
     labels = run_labels(records)
-    base = _find_reference(records, labels, reference)
-    names = _choose_metrics(records, metrics)
-    queries = _per_query(records[base], names)
+    base = find_reference(records, labels, reference)
+    names = choose_metrics(records, metrics)
+    queries = per_query_results(records[base], names)
     identity = records[base].identity
     confidence = float(identity.protocol.settings.get("confidence", 0.95))
     tests = {
-        label: _test(record, records[base], queries, names, confidence=confidence, seed=seed)
+        label: _test(record, records[base], queries, names, confidence=confidence, method=test, seed=seed)
         for row, (record, label) in enumerate(zip(records, labels, strict=True))
         if row != base
     }
@@ -198,6 +219,7 @@ def compare(
         masked_target_share=records[base].metrics.get(f"{PART}/masked_targets"),
         confidence=confidence,
         n_tests=len(adjusted),
+        test=test,
     )
 
 
@@ -226,7 +248,12 @@ def validation_metric(record: RunRecord, metric: str) -> float:
     return record.metrics[name]
 
 
-def _find_reference(records: Sequence[RunRecord], labels: Sequence[str], reference: str | None) -> int:
+def find_reference(records: Sequence[RunRecord], labels: Sequence[str], reference: str | None) -> int:
+    """Return the place of the run that is named by its label, its folder or its model; the first by default.
+
+    Raises:
+        DataError: If none is, or several are.
+    """
     if reference is None:
         return 0
     rows = [row for row, label in enumerate(labels) if label == reference]
@@ -242,8 +269,12 @@ def _same_folder(folder: Path, name: str) -> bool:
     return folder == Path(name) or (Path(name).exists() and folder.resolve() == Path(name).resolve())
 
 
-def _choose_metrics(records: Sequence[RunRecord], metrics: Sequence[str] | None) -> tuple[str, ...]:
-    """Check the metrics asked for, or take those at the middle one of the cutoffs that all runs share."""
+def choose_metrics(records: Sequence[RunRecord], metrics: Sequence[str] | None) -> tuple[str, ...]:
+    """Check the metrics asked for, or take those at the middle one of the cutoffs that all runs share.
+
+    Raises:
+        DataError: If the runs share none, or not one that is asked for.
+    """
     columns = [record.per_query_columns(PART) for record in records]
     shared = [name for name in columns[0] if _AT_CUTOFF.match(name) and all(name in names for names in columns)]
     if not shared:
@@ -251,7 +282,8 @@ def _choose_metrics(records: Sequence[RunRecord], metrics: Sequence[str] | None)
     if metrics is None:
         cutoffs = sorted({_cutoff(name) for name in shared})
         middle = cutoffs[(len(cutoffs) - 1) // 2]
-        return tuple(name for name in shared if _cutoff(name) == middle)
+        usual = tuple(name for name in shared if _cutoff(name) == middle and name.partition("@")[0] in TESTED)
+        return usual or tuple(name for name in shared if _cutoff(name) == middle)
     for name in metrics:
         if name not in shared:
             raise DataError(f"the runs do not share a metric {name!r} for each query, only {', '.join(shared)}")
@@ -264,7 +296,8 @@ def _cutoff(name: str) -> int:
     return int(name.rpartition("@")[2])
 
 
-def _per_query(record: RunRecord, names: Sequence[str]) -> pd.DataFrame:
+def per_query_results(record: RunRecord, names: Sequence[str]) -> pd.DataFrame:
+    """Return whose each test query is, how many targets it has, and its metrics, in the order of the queries."""
     table = record.per_query(PART, columns=[*_QUERY_COLUMNS, *names])
     return table.sort_values("query", ignore_index=True)
 
@@ -281,10 +314,11 @@ def _test(
     names: Sequence[str],
     *,
     confidence: float,
+    method: TestMethod,
     seed: int,
 ) -> dict[str, PairedTest]:
     """Test a run against the reference `base`, of which `expected` are the results query by query."""
-    table = _per_query(record, names)
+    table = per_query_results(record, names)
     for column in _QUERY_COLUMNS:
         if not np.array_equal(table[column], expected[column]):
             raise DataError(
@@ -298,6 +332,7 @@ def _test(
             expected[name].to_numpy(np.float64),
             expected["user"].to_numpy(np.int64),
             seed=seed,
+            method=method,
             n_bootstrap=n_bootstrap,
             confidence=confidence,
         )
@@ -336,6 +371,8 @@ def _compared_run(
                 p_value=tests[name].p_value,
                 adjusted_p_value=adjusted[label, name],
                 significant=adjusted[label, name] < alpha,
+                effect_size=tests[name].effect_size,
+                detectable=detectable_difference(tests[name].standard_error, confidence=1 - alpha),
             )
         figures[name] = figure
     return ComparedRun(
@@ -347,18 +384,26 @@ def _compared_run(
         figures=figures,
         metrics=record.metrics,
         provenance={key: record.record.get(key) for key in _PROVENANCE},
+        trials=record.trials,
     )
 
 
 def _mark_best(runs: Sequence[ComparedRun]) -> list[ComparedRun]:
-    """Mark, of each metric, the highest value among several runs."""
+    """Mark, of each metric of which more or less is better, the best value among several runs."""
     if len(runs) == 1:
         return list(runs)
-    highest: dict[str, float] = {}
+    best: dict[str, float] = {}
     for run in runs:
         for name, figure in run.figures.items():
-            highest[name] = max(figure.value, highest.get(name, figure.value))
+            choose = min if better(name) == "less" else max
+            best[name] = choose(figure.value, best.get(name, figure.value))
     return [
-        replace(run, figures={name: replace(f, best=f.value == highest[name]) for name, f in run.figures.items()})
+        replace(
+            run,
+            figures={
+                name: replace(figure, best=better(name) != "neither" and figure.value == best[name])
+                for name, figure in run.figures.items()
+            },
+        )
         for run in runs
     ]

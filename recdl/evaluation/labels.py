@@ -19,6 +19,7 @@ _NOT_THE_MODEL = frozenset(
         "run_dir",
         "seed",
         "split",
+        "trials",
     }
     | {"tracking"}
 )
@@ -36,13 +37,24 @@ def differing_settings(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     return [{key: settings.get(key) for key in differing} for settings in flat]
 
 
-def run_labels(records: Sequence[RunRecord]) -> list[str]:
-    """Return a distinct label for each run: the model's name, then what tells runs of one model apart."""
+def without_seed(record: RunRecord) -> str:
+    """Return what is equal for runs that differ in nothing but their seed."""
+    return repr((record.identity.model, sorted(_flatten(_telling(record.config)).items(), key=str)))
+
+
+def run_labels(records: Sequence[RunRecord], *, without: Sequence[str] = ()) -> list[str]:
+    """Return a distinct label for each run: the model's name, then what tells runs of one model apart.
+
+    Args:
+        records: The runs.
+        without: Settings that are not named, such as the seed.
+    """
     labels = [record.identity.model for record in records]
     for model in _repeated(labels):
         rows = [row for row, label in enumerate(labels) if label == model]
         for row, settings in zip(rows, differing_settings([records[row] for row in rows]), strict=True):
-            named = ", ".join(f"{name}={value}" for name, value in _shorten(settings).items())
+            telling = {name: value for name, value in settings.items() if name not in without}
+            named = ", ".join(f"{name}={value}" for name, value in _shorten(telling).items())
             labels[row] = f"{model} ({named})" if named else model
     for label in _repeated(labels):  # the same settings twice: only the folder tells them apart
         for row, record in enumerate(records):

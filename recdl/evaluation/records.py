@@ -37,6 +37,7 @@ FORMAT_VERSION = 1
 
 STARTED, RECORD, _CONFIG = "started.json", "record.json", "config.yaml"
 _METRICS, _INTERVALS, _SPLIT, _CURVE = "metrics.json", "intervals.json", "split.json", "learning_curve.json"
+_TRIALS = "trials.json"
 _STATE = Path("model", "state.safetensors")
 
 
@@ -115,6 +116,16 @@ class RunRecord:
         """Tells this run from every other, wherever its folder is moved or copied to."""
         run_id: str = self.record["run_id"]
         return run_id
+
+    @property
+    def trials(self) -> int:
+        """Settings that were tried before those of this run were chosen, its own among them; 1 is untuned."""
+        path = self.folder / _TRIALS
+        return int(_read_mapping(path)["trials"] if path.is_file() else self.record.get("trials") or 1)
+
+    def write_trials(self, trials: int) -> None:
+        """Note how many settings were tried, once a sweep that this run is a point of has ended."""
+        write_json(self.folder / _TRIALS, {"trials": trials})
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:

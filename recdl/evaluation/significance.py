@@ -1,12 +1,15 @@
-"""How sure a figure or a difference is: clustered bootstrap, paired randomization test, Holm's correction.
+"""How sure a figure or a difference is: clustered bootstrap, paired tests, Holm's correction, sizes and power.
 
 Queries of one user are not independent, so users are resampled, not queries. Every function takes `clusters`
 (n_queries,) integers: queries of an equal value >= 0 stand or fall together, and each -1 (an unknown visitor) is a
 cluster of its own. The user column of an evaluation's per-query table is just that.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +22,7 @@ _BLOCK_BYTES = 32 * 2**20
 _ROUNDING = 1e-12
 
 Values = npt.NDArray[np.float64]
+TestMethod = Literal["permutation", "bootstrap"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +33,17 @@ class PairedTest:
         difference: Mean of the first minus mean of the second.
         interval: Percentile bootstrap interval of the difference.
         p_value: Two-sided, of no difference; in (0, 1].
+        standard_error: Of the difference, users being what is drawn.
+        effect_size: The difference over the standard deviation of the queries' differences (Cohen's d of paired
+            values); None where they do not vary. Sakai, "Statistical reform in information retrieval?", SIGIR
+            Forum 2014.
     """
 
     difference: float
     interval: tuple[float, float]
     p_value: float
+    standard_error: float
+    effect_size: float | None
 
 
 def bootstrap_intervals(
@@ -65,20 +75,9 @@ def bootstrap_intervals(
     Raises:
         DataError: If there is no query.
     """
-    codes = _codes(clusters)
-    totals = _totals(np.column_stack([values, np.ones(len(values))]), codes)
-    n_clusters = len(totals)
-    generator = np.random.default_rng(seed)
-    sums = np.empty((n_bootstrap, totals.shape[1]))
-    at_once = max(1, _BLOCK_BYTES // (8 * n_clusters))
-    for start in range(0, n_bootstrap, at_once):
-        block = sums[start : start + at_once]
-        weights = np.empty((len(block), n_clusters))
-        for row in weights:
-            row[:] = np.bincount(generator.integers(n_clusters, size=n_clusters), minlength=n_clusters)
-        np.matmul(weights, totals, out=block)
+    means = _replicates(values, _codes(clusters), seed, n_bootstrap)
     tail = (1.0 - confidence) / 2.0
-    ends: Values = np.quantile(sums[:, :-1] / sums[:, -1:], [tail, 1.0 - tail], axis=0)
+    ends: Values = np.quantile(means, [tail, 1.0 - tail], axis=0)
     return ends.T
 
 
@@ -88,25 +87,31 @@ def paired_test(
     clusters: npt.NDArray[np.integer],
     *,
     seed: int,
+    method: TestMethod = "permutation",
     n_permutations: int = 10_000,
     n_bootstrap: int = 1000,
     confidence: float = 0.95,
 ) -> PairedTest:
-    """Compare two runs query by query: a paired randomization test, two-sided, and a bootstrap interval.
+    """Compare two runs query by query: a paired test, two-sided, and a bootstrap interval.
 
-    If the two were alike, each user's difference could as well have had the other sign. The p-value is the share
-    of random signs under which the mean difference is at least as far from 0 as it is, the signs observed counted
-    among them, so it is never 0.
+    By `permutation`: if the two were alike, each user's difference could as well have had the other sign. The
+    p-value is the share of random signs under which the mean difference is at least as far from 0 as it is, the
+    signs observed counted among them, so it is never 0.
 
-    Smucker, Allan and Carterette, "A comparison of statistical significance tests for information retrieval
-    evaluation", CIKM 2007; Phipson and Smyth, "Permutation p-values should never be zero", SAGMB 2010.
+    By `bootstrap`: users are drawn anew, and the p-value is the share of replicates whose mean difference is at
+    least as far from that observed as this is from 0, with the replicate observed counted among them.
+
+    Sakai, "Evaluating evaluation metrics based on the bootstrap", SIGIR 2006; Smucker, Allan and Carterette, "A
+    comparison of statistical significance tests for information retrieval evaluation", CIKM 2007; Phipson and
+    Smyth, "Permutation p-values should never be zero", SAGMB 2010.
 
     Args:
         a: (n_queries,) float64, one metric of the first run.
         b: (n_queries,) float64, the same of the second, query by query.
         clusters: (n_queries,) integers; see the module.
         seed: Of the signs and of the resampling.
-        n_permutations: Number of random signs.
+        method: Of the p-value.
+        n_permutations: Number of random signs, or of replicates of the bootstrap test.
         n_bootstrap: Number of replicates of the interval.
         confidence: Share of the replicates within the interval.
 
@@ -118,14 +123,56 @@ def paired_test(
     differences = (a - b)[:, None]
     totals = _totals(differences, _codes(clusters))[:, 0]
     signs_seed, bootstrap_seed = np.random.SeedSequence(seed).generate_state(2)
+    if method == "permutation":
+        p_value = _sign_flip_p_value(totals, np.random.default_rng(signs_seed), n_permutations)
+    else:
+        p_value = _shifted_p_value(differences, clusters, int(signs_seed), n_permutations)
+    error = standard_error(differences[:, 0], clusters)
     interval = bootstrap_intervals(
         differences, clusters, seed=int(bootstrap_seed), n_bootstrap=n_bootstrap, confidence=confidence
     )
     return PairedTest(
         difference=float(differences.mean()),
         interval=(float(interval[0, 0]), float(interval[0, 1])),
-        p_value=_sign_flip_p_value(totals, np.random.default_rng(signs_seed), n_permutations),
+        p_value=p_value,
+        standard_error=error,
+        effect_size=_effect_size(differences[:, 0]),
     )
+
+
+def standard_error(values: Values, clusters: npt.NDArray[np.integer]) -> float:
+    """Return the standard error of the mean of (n_queries,) values if clusters are drawn; 0 of a single one.
+
+    That of a ratio of sums over clusters, by linearization: Cochran, "Sampling Techniques", 1977, section 6.4.
+
+    Raises:
+        DataError: If there is no query.
+    """
+    residuals = _totals((values - values.mean())[:, None], _codes(clusters))[:, 0]
+    n = len(residuals)
+    return math.sqrt(n / (n - 1) * float(np.square(residuals).sum())) / len(values) if n > 1 else 0.0
+
+
+def detectable_difference(error: float, *, confidence: float = 0.95, power: float = 0.8) -> float:
+    """Return how large a difference must be for a test on as many queries to see it `power` of the time.
+
+    (z of 1 - alpha / 2, plus z of the power) times the standard error `error` of a difference, as means of many
+    queries are normal. Sakai, "Topic set size design", Information Retrieval Journal 2016.
+    """
+    return (_z((1.0 + confidence) / 2.0) + _z(power)) * error
+
+
+def queries_needed(
+    difference: float, error: float, n_queries: int, *, confidence: float = 0.95, power: float = 0.8
+) -> int:
+    """Return how many queries it takes to see a `difference`, above 0, as in `detectable_difference`.
+
+    `error` is the standard error with `n_queries`; it shrinks with the root of their number.
+    """
+    if not difference > 0:
+        raise ValueError(f"the difference to be seen must be above 0, not {difference}")
+    seen = detectable_difference(error, confidence=confidence, power=power)
+    return max(1, math.ceil(n_queries * (seen / difference) ** 2))
 
 
 def holm(p_values: Sequence[float] | Values) -> Values:
@@ -158,6 +205,42 @@ def _codes(clusters: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
 def _totals(values: Values, codes: npt.NDArray[np.int64]) -> Values:
     """Sum the rows (n_queries, n_columns) of each cluster."""
     return np.column_stack([np.bincount(codes, weights=column) for column in values.T])
+
+
+def _replicates(values: Values, codes: npt.NDArray[np.int64], seed: int, n_replicates: int) -> Values:
+    """Return (n_replicates, n_columns) the means of draws of whole clusters with replacement."""
+    totals = _totals(np.column_stack([values, np.ones(len(values))]), codes)
+    n_clusters = len(totals)
+    generator = np.random.default_rng(seed)
+    sums = np.empty((n_replicates, totals.shape[1]))
+    at_once = max(1, _BLOCK_BYTES // (8 * n_clusters))
+    for start in range(0, n_replicates, at_once):
+        block = sums[start : start + at_once]
+        weights = np.empty((len(block), n_clusters))
+        for row in weights:
+            row[:] = np.bincount(generator.integers(n_clusters, size=n_clusters), minlength=n_clusters)
+        np.matmul(weights, totals, out=block)
+    means: Values = sums[:, :-1] / sums[:, -1:]
+    return means
+
+
+def _z(share: float) -> float:
+    return NormalDist().inv_cdf(share)
+
+
+def _effect_size(differences: Values) -> float | None:
+    mean = float(differences.mean())
+    deviation = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    return mean / deviation if deviation > _ROUNDING * abs(mean) else None
+
+
+def _shifted_p_value(
+    differences: Values, clusters: npt.NDArray[np.integer], seed: int, n_replicates: int
+) -> float:
+    means = _replicates(differences, _codes(clusters), seed, n_replicates)[:, 0]
+    observed, scale = abs(differences.mean()), float(np.abs(differences).mean())
+    extreme = np.abs(means - differences.mean()) >= observed - _ROUNDING * scale
+    return (1 + int(np.count_nonzero(extreme))) / (1 + n_replicates)
 
 
 def _sign_flip_p_value(totals: Values, generator: np.random.Generator, n_permutations: int) -> float:

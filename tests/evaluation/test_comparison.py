@@ -245,3 +245,49 @@ def test_a_validation_metric_that_a_run_lacks_is_named(tmp_path: Path) -> None:
     record = write_run(tmp_path / "run")
     with pytest.raises(DataError, match=r"run has no metric validation/hr@10; it has validation/ndcg@10"):
         validation_metric(record, "hr@10")
+
+
+def test_a_difference_has_an_effect_size_and_what_could_have_been_seen(three: list[RunRecord]) -> None:
+    figure = compare(three).runs[1].figures["ndcg@10"]
+    differences = np.array(HIGH["ndcg@10"]) - np.array(LOW["ndcg@10"])
+    assert figure.effect_size == pytest.approx(differences.mean() / differences.std(ddof=1))
+    assert figure.detectable == pytest.approx((1.959964 + 0.841621) * differences.std(ddof=1) / 40**0.5)
+
+
+def test_p_values_may_be_those_of_the_bootstrap_test(three: list[RunRecord]) -> None:
+    comparison = compare(three, test="bootstrap", metrics=["ndcg@10"])
+    expected = paired_test(
+        np.array(HIGH["ndcg@10"]),
+        np.array(LOW["ndcg@10"]),
+        np.arange(40),
+        seed=0,
+        method="bootstrap",
+        n_bootstrap=200,
+    )
+    assert comparison.test == "bootstrap"
+    assert comparison.runs[1].figures["ndcg@10"].p_value == pytest.approx(expected.p_value)
+
+
+def test_only_the_usual_metrics_are_tested_unless_others_are_asked_for(tmp_path: Path) -> None:
+    columns = {**LOW, "rbp@10": LOW["hr@10"], "popularity@10": LOW["hr@10"]}
+    runs = [write_run(tmp_path / name, name, columns=columns) for name in ("a", "b")]
+    assert compare(runs).metrics == ("hr@10", "ndcg@10")
+    assert compare(runs, metrics=["rbp@10"]).metrics == ("rbp@10",)
+
+
+def test_the_best_is_the_lowest_where_less_is_better_and_nobody_where_neither_is(tmp_path: Path) -> None:
+    names = ("ndcg@10", "miscalibration@10", "popularity@10")
+    low, high = ({name: [value] * 4 for name in names} for value in (0.1, 0.9))
+    runs = [write_run(tmp_path / name, name, columns=one) for name, one in (("a", low), ("b", high))]
+    a, b = compare(runs, metrics=["ndcg@10"]).runs
+    assert [(a.figures[name].best, b.figures[name].best) for name in names] == [
+        (False, True),
+        (True, False),
+        (False, False),
+    ]
+
+
+def test_a_run_tells_how_many_settings_were_tried_and_an_untuned_one_tells_one(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, name) for name in ("tuned", "untuned")]
+    runs[0].write_trials(20)
+    assert [run.trials for run in compare(runs).runs] == [20, 1]

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from recdl.errors import DataError
-from recdl.evaluation.significance import bootstrap_intervals, holm, paired_test
+from recdl.evaluation.significance import (
+    bootstrap_intervals,
+    detectable_difference,
+    holm,
+    paired_test,
+    queries_needed,
+    standard_error,
+)
 
 
 def _alone(n: int) -> npt.NDArray[np.int64]:
@@ -183,3 +190,75 @@ def test_holm_rejects_what_its_step_down_procedure_rejects(p_values: list[float]
             break
         rejected.add(test)
     assert set(np.flatnonzero(holm(p_values) <= alpha).tolist()) == rejected
+
+
+def test_a_bootstrap_test_agrees_with_the_normal_approximation_on_many_queries() -> None:
+    # Differences of mean 0.02 and standard deviation 0.2 on 400 queries: z = 2, p = 0.0455.
+    differences = np.tile([0.22, -0.18], 200)
+    result = paired_test(differences, np.zeros(400), _alone(400), seed=0, method="bootstrap")
+    assert result.p_value == pytest.approx(0.0455, abs=5 * math.sqrt(0.0455 / 10_000))
+
+
+def test_p_values_of_the_bootstrap_test_are_uniform_where_there_is_no_difference() -> None:
+    generator = np.random.default_rng(1)
+    n_trials = 300
+    p_values = []
+    for seed in range(n_trials):
+        users = np.repeat(np.arange(60), 2)
+        a, b = generator.standard_normal((2, 120)) + generator.standard_normal((2, 60))[:, users]
+        result = paired_test(a, b, users, seed=seed, method="bootstrap", n_permutations=199, n_bootstrap=1)
+        p_values.append(result.p_value)
+    assert stats.ks_1samp(p_values, stats.uniform.cdf).statistic < stats.kstwo.isf(1e-6, n_trials)
+
+
+def test_equal_runs_have_a_bootstrap_p_value_of_one() -> None:
+    values = np.random.default_rng(0).random(20)
+    assert paired_test(values, values, _alone(20), seed=0, method="bootstrap").p_value == 1
+
+
+def test_the_standard_error_of_independent_queries_is_the_textbook_one() -> None:
+    values = np.random.default_rng(0).random(50)
+    assert standard_error(values, _alone(50)) == pytest.approx(values.std(ddof=1) / math.sqrt(50))
+
+
+def test_copies_of_a_users_query_make_no_smaller_standard_error() -> None:
+    values = np.random.default_rng(0).random(30)
+    copied = standard_error(np.repeat(values, 4), np.repeat(np.arange(30), 4))
+    assert copied == pytest.approx(standard_error(values, _alone(30)))
+
+
+def test_one_user_alone_has_no_standard_error() -> None:
+    assert standard_error(np.array([1.0, 0.0]), np.array([4, 4])) == 0
+
+
+def test_the_effect_size_is_the_difference_in_standard_deviations_of_the_differences() -> None:
+    result = paired_test(np.array([0.4, 0.2, 0.6]), np.array([0.2, 0.2, 0.2]), _alone(3), seed=0)
+    assert result.effect_size == pytest.approx(0.2 / 0.2)  # differences 0.2, 0 and 0.4
+
+
+def test_differences_that_do_not_vary_have_no_effect_size() -> None:
+    assert paired_test(np.ones(3), np.zeros(3), _alone(3), seed=0).effect_size is None
+
+
+def test_the_queries_needed_are_those_of_the_textbook() -> None:
+    # With standard deviation 1, a difference of 0.5, alpha 0.05 and power 0.8: (1.96 + 0.8416)^2 / 0.25 = 31.4.
+    error = 1 / math.sqrt(100)
+    assert queries_needed(0.5, error, 100) == 32
+    assert detectable_difference(1 / math.sqrt(32)) == pytest.approx(0.4953, abs=1e-4)
+
+
+def test_a_difference_of_the_detectable_size_is_seen_four_times_out_of_five() -> None:
+    generator = np.random.default_rng(0)
+    n, n_trials = 200, 400
+    size = detectable_difference(1 / math.sqrt(n))
+    seen = 0
+    for seed in range(n_trials):
+        values = generator.standard_normal(n) + size
+        test = paired_test(values, np.zeros(n), _alone(n), seed=seed, n_permutations=199, n_bootstrap=1)
+        seen += test.p_value <= 0.05
+    assert abs(seen / n_trials - 0.8) < 4 * math.sqrt(0.8 * 0.2 / n_trials)
+
+
+def test_no_number_of_queries_shows_no_difference() -> None:
+    with pytest.raises(ValueError, match=r"must be above 0, not 0.0"):
+        queries_needed(0.0, 0.1, 100)
