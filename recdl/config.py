@@ -128,6 +128,8 @@ class CompareSettings(_Settings):
     search: str | None
     reference: str | None
     metrics: tuple[str, ...] | None
+    test: Literal["permutation", "bootstrap"]
+    difference: float | None = Field(gt=0)
     unfinished: Literal["refuse", "leave_out"]
     pair: tuple[str, str] | None
     examples: int = Field(ge=0)

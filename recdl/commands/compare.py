@@ -10,12 +10,14 @@ from recdl.commands.ingredients import fresh_folder, learned_from, log_at_hand, 
 from recdl.commands.recording import console
 from recdl.config import CompareSettings
 from recdl.errors import ConfigError, DataError, RecordError
-from recdl.evaluation import comparison
+from recdl.evaluation import comparison, wording
 from recdl.evaluation.background import Background, background
 from recdl.evaluation.details import LeftOut, look_closer
 from recdl.evaluation.folds import FoldedComparison, by_fold, compare_folds, folds_table
 from recdl.evaluation.records import STARTED, RunRecord
 from recdl.evaluation.report import comparison_table, write_comparison
+from recdl.evaluation.seeds import by_seed, compare_seeds, seeds_table
+from recdl.evaluation.significance import TestMethod
 from recdl.signatures import checked_settings
 from recdl.storage import write_json
 
@@ -26,7 +28,9 @@ class Shown:
 
     Attributes:
         reference: Label, model name or folder of the run that others are tested against; None: the first.
-        metrics: What is tested; None: every metric at the middle cutoff.
+        metrics: What is tested; None: the usual ones at the middle cutoff.
+        test: How p-values are found.
+        difference: A difference in the main metric of which to say how many queries show it; None: none.
         pair: Two runs to show user by user; None: the reference and the best other.
         examples: Queries to show of each of the two.
         item_name: Column of the table of items that names them; None: one whose name says so.
@@ -36,6 +40,8 @@ class Shown:
 
     reference: str | None = None
     metrics: Sequence[str] | None = None
+    test: TestMethod = "permutation"
+    difference: float | None = None
     pair: tuple[str, str] | None = None
     examples: int = 3
     item_name: str | None = None
@@ -60,13 +66,15 @@ def compare(config: Mapping[str, Any]) -> None:
         raise ConfigError("runs: must be given: runs/a runs/b; or sweep=FOLDER, of a search")
     records, left_out = _open(settings)
     shown = Shown(
-        settings.reference,
-        settings.metrics,
-        settings.pair,
-        settings.examples,
-        settings.item_name,
-        settings.prepared,
-        left_out,
+        reference=settings.reference,
+        metrics=settings.metrics,
+        test=settings.test,
+        difference=settings.difference,
+        pair=settings.pair,
+        examples=settings.examples,
+        item_name=settings.item_name,
+        prepared=settings.prepared,
+        left_out=left_out,
     )
     output = Path(settings.output) if settings.output else fresh_folder(Path("runs"), "comparison")
     print_comparison(records, shown, output)
@@ -91,10 +99,14 @@ def print_comparison(records: Sequence[RunRecord], shown: Shown, output: Path) -
     """
     folds = by_fold(records)
     if folds is not None:
-        result = compare_folds(folds, reference=shown.reference, metrics=shown.metrics)
+        result = compare_folds(folds, reference=shown.reference, metrics=shown.metrics, test=shown.test)
         _print_folds(result, folds, shown, output)
         return
-    _print(comparison.compare(records, reference=shown.reference, metrics=shown.metrics), records, shown, output)
+    compared = comparison.compare(records, reference=shown.reference, metrics=shown.metrics, test=shown.test)
+    _print(compared, records, shown, output)
+    groups = by_seed(records)
+    if groups is not None:
+        _print_seeds(groups, shown, output)
 
 
 def _open(settings: CompareSettings) -> tuple[list[RunRecord], list[LeftOut]]:
@@ -129,6 +141,8 @@ def _print(result: comparison.Comparison, records: Sequence[RunRecord], shown: S
     written = write_comparison(result, output, details)
     printed = console()
     printed.print(comparison_table(result, width=printed.width))
+    for sentence in wording.queries_needed_for(result, shown.difference):
+        print(sentence)
     for sentence in missing:
         print(f"not shown: {sentence}", file=sys.stderr)
     print(f"report: {written.page} (also .md, .csv)")
@@ -146,6 +160,14 @@ def _background(record: RunRecord, shown: Shown) -> tuple[Background | None, lis
         return None, [f"segments of items, popularity and examples need the prepared log, and {error}"]
     learned = learned_from(record, split)
     return background(split.test, learned, log.items, name_column=shown.item_name), []
+
+
+def _print_seeds(groups: Sequence[Sequence[RunRecord]], shown: Shown, output: Path) -> None:
+    """Compare models by the means over their seeds: in the table of all runs each seed is a model of its own."""
+    result = compare_seeds(groups, reference=shown.reference, metrics=shown.metrics)
+    write_json(output / "seeds.json", result.to_json())
+    console().print(seeds_table(result))
+    print(f"figures over seeds: {output / 'seeds.json'}")
 
 
 def _print_folds(

@@ -47,7 +47,6 @@ def evaluate(config: Mapping[str, Any]) -> None:
         "evaluation": settings.evaluation,
         "names": {**record.config.get("names", {}), "evaluation": name},
         "run_dir": settings.run_dir,
-        "trials": record.trials,
     }
     ingredient = Ingredient(name, protocol.fingerprint, settings_of(settings.evaluation))
     writer = RunWriter.start(
@@ -55,6 +54,7 @@ def evaluate(config: Mapping[str, Any]) -> None:
         config={**record.config, **changed},
         identity=replace(record.identity, protocol=ingredient, metric_version=METRIC_VERSION),
         overwrite=settings.overwrite,
+        trials=record.trials,
     )
     record_split(writer, split)
     learned = learned_from(record, split)

@@ -61,7 +61,7 @@ def record_run(config: Mapping[str, Any], *, trial: Trial | None = None, trials:
     Args:
         config: Of `train`.
         trial: How it differs as a trial of a search; None: it is none.
-        trials: Settings that were tried on validation to come to these; None: not known.
+        trials: Settings that were tried on validation to come to these; None: as the configuration says.
 
     Raises:
         RecdlError: As `train` does.
@@ -82,7 +82,7 @@ def record_run(config: Mapping[str, Any], *, trial: Trial | None = None, trials:
         config=config,
         identity=_identity(settings, log, split, plan.protocol),
         overwrite=settings.overwrite,
-        trials=trials,
+        trials=settings.trials if trials is None else trials,
     )
     record_split(writer, split)
     started = time.perf_counter()

@@ -1,6 +1,5 @@
 """Runs side by side: what may be compared, by how much they differ, and how sure that is."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +12,15 @@ from recdl.errors import DataError
 from recdl.evaluation.comparability import check_comparable
 from recdl.evaluation.labels import differing_settings, run_labels
 from recdl.evaluation.records import Ingredient, RunRecord
+from recdl.evaluation.results import (
+    AT_CUTOFF,
+    PART,
+    QUERY_COLUMNS,
+    choose_metrics,
+    find_reference,
+    per_query_results,
+    primary_of,
+)
 from recdl.evaluation.significance import (
     PairedTest,
     TestMethod,
@@ -20,16 +28,8 @@ from recdl.evaluation.significance import (
     holm,
     paired_test,
 )
-from recdl.metrics.registry import better
+from recdl.metrics.registry import WHOLE_METRICS, Better, better
 
-PART = "test"
-"""The part that runs are compared on. Choosing among settings is done on validation (`best_by_validation`)."""
-
-TESTED = ("hr", "recall", "precision", "f1", "ndcg", "mrr", "map")
-"""What is tested unless other metrics are asked for: all correct for all, so that more tests make each weaker."""
-
-_AT_CUTOFF = re.compile(r"^.+@\d+$")
-_QUERY_COLUMNS = ("query", "user", "n_targets")
 _PROVENANCE = ("run_id", "command", "git", "versions", "hardware", "peak_memory", "started", "finished")
 
 
@@ -47,6 +47,7 @@ class Figure:
         adjusted_p_value: The same, corrected (Holm) for all the tests of the comparison.
         significant: Whether the adjusted p-value is below 1 - confidence.
         effect_size: The difference over the standard deviation of the queries' differences; None where none vary.
+        better: Whether more of the metric is better, or less, or neither.
         detectable: How large a difference must be for a test on these queries to see it four times out of five.
     """
 
@@ -60,6 +61,7 @@ class Figure:
     significant: bool = False
     effect_size: float | None = None
     detectable: float | None = None
+    better: Better = "more"
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class ComparedRun:
         seed: Of everything random in the run.
         trials: Settings that were tried before these were chosen, these among them; 1 is untuned.
         settings: Those in which the runs of the comparison are not all alike, by their full key.
-        figures: Every metric at a cutoff on test, such as "ndcg@10".
+        figures: Every metric on test, such as "ndcg@10" or "auc".
         metrics: The run's `metrics.json`: "validation/ndcg@10", "time/fit_seconds", "model/n_parameters", ...
         provenance: Library versions, hardware, command line, git state, times.
     """
@@ -146,12 +148,14 @@ class Comparison:
     @property
     def sorted_runs(self) -> list[ComparedRun]:
         """The runs, the best by `primary` first."""
-        return sorted(self.runs, key=lambda run: -run.figures[self.primary].value)
+        sign = 1.0 if better(self.primary) == "less" else -1.0
+        return sorted(self.runs, key=lambda run: sign * run.figures[self.primary].value)
 
     @property
     def all_metrics(self) -> list[str]:
-        """Every metric that all the runs have, tested or not."""
-        return [name for name in self.runs[0].figures if all(name in run.figures for run in self.runs)]
+        """Every metric at a cutoff that all the runs have, tested or not."""
+        known = [name for name in self.runs[0].figures if AT_CUTOFF.match(name)]
+        return [name for name in known if all(name in run.figures for run in self.runs)]
 
     @property
     def families(self) -> list[str]:
@@ -206,7 +210,7 @@ def compare(
         runs=tuple(_mark_best(runs)),
         reference=labels[base],
         metrics=names,
-        primary=next((name for name in names if name.startswith("ndcg@")), names[0]),
+        primary=primary_of(names),
         data=identity.data,
         split=identity.split,
         protocol=identity.protocol,
@@ -248,60 +252,6 @@ def validation_metric(record: RunRecord, metric: str) -> float:
     return record.metrics[name]
 
 
-def find_reference(records: Sequence[RunRecord], labels: Sequence[str], reference: str | None) -> int:
-    """Return the place of the run that is named by its label, its folder or its model; the first by default.
-
-    Raises:
-        DataError: If none is, or several are.
-    """
-    if reference is None:
-        return 0
-    rows = [row for row, label in enumerate(labels) if label == reference]
-    rows = rows or [row for row, record in enumerate(records) if _same_folder(record.folder, reference)]
-    rows = rows or [row for row, record in enumerate(records) if record.identity.model == reference]
-    if len(rows) != 1:
-        what = "fits no run" if not rows else "fits several runs"
-        raise DataError(f"reference={reference} {what}; it may be {', '.join(labels)}, or the folder of a run")
-    return rows[0]
-
-
-def _same_folder(folder: Path, name: str) -> bool:
-    return folder == Path(name) or (Path(name).exists() and folder.resolve() == Path(name).resolve())
-
-
-def choose_metrics(records: Sequence[RunRecord], metrics: Sequence[str] | None) -> tuple[str, ...]:
-    """Check the metrics asked for, or take those at the middle one of the cutoffs that all runs share.
-
-    Raises:
-        DataError: If the runs share none, or not one that is asked for.
-    """
-    columns = [record.per_query_columns(PART) for record in records]
-    shared = [name for name in columns[0] if _AT_CUTOFF.match(name) and all(name in names for names in columns)]
-    if not shared:
-        raise DataError("the runs share no metric at a cutoff; evaluate them again under one protocol")
-    if metrics is None:
-        cutoffs = sorted({_cutoff(name) for name in shared})
-        middle = cutoffs[(len(cutoffs) - 1) // 2]
-        usual = tuple(name for name in shared if _cutoff(name) == middle and name.partition("@")[0] in TESTED)
-        return usual or tuple(name for name in shared if _cutoff(name) == middle)
-    for name in metrics:
-        if name not in shared:
-            raise DataError(f"the runs do not share a metric {name!r} for each query, only {', '.join(shared)}")
-    if not metrics:
-        raise DataError(f"metrics is empty; name at least one of {', '.join(shared)}")
-    return tuple(dict.fromkeys(metrics))
-
-
-def _cutoff(name: str) -> int:
-    return int(name.rpartition("@")[2])
-
-
-def per_query_results(record: RunRecord, names: Sequence[str]) -> pd.DataFrame:
-    """Return whose each test query is, how many targets it has, and its metrics, in the order of the queries."""
-    table = record.per_query(PART, columns=[*_QUERY_COLUMNS, *names])
-    return table.sort_values("query", ignore_index=True)
-
-
 def _count_users(users: "pd.Series[int]") -> int:
     """Count distinct users, each unknown one (-1) as one of its own."""
     return int(users[users >= 0].nunique() + (users < 0).sum())
@@ -319,7 +269,7 @@ def _test(
 ) -> dict[str, PairedTest]:
     """Test a run against the reference `base`, of which `expected` are the results query by query."""
     table = per_query_results(record, names)
-    for column in _QUERY_COLUMNS:
+    for column in QUERY_COLUMNS:
         if not np.array_equal(table[column], expected[column]):
             raise DataError(
                 f"the per-query results of {record.folder} and {base.folder} are not of the same queries: the "
@@ -360,9 +310,9 @@ def _compared_run(
     figures = {}
     for key, value in record.metrics.items():
         part, _, name = key.partition("/")
-        if part != PART or not _AT_CUTOFF.match(name):
+        if part != PART or not (AT_CUTOFF.match(name) or name in WHOLE_METRICS):
             continue
-        figure = Figure(value, intervals.get(key))
+        figure = Figure(value, intervals.get(key), better=better(name))
         if name in tests:
             figure = replace(
                 figure,

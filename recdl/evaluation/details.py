@@ -11,11 +11,12 @@ import pandas as pd
 
 from recdl.errors import DataError
 from recdl.evaluation.background import Background
-from recdl.evaluation.comparison import PART, ComparedRun, Comparison
+from recdl.evaluation.comparison import ComparedRun, Comparison
 from recdl.evaluation.exposure import PopularityBias, popularity_bias
 from recdl.evaluation.learning import LearningCurve, learning_curves
 from recdl.evaluation.lists import read_lists
 from recdl.evaluation.records import RunRecord
+from recdl.evaluation.results import PART
 from recdl.evaluation.segments import Segmentation, item_segmentation, user_segmentations
 from recdl.evaluation.win_loss import WinLoss, balances, examples
 

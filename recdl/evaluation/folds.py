@@ -15,6 +15,7 @@ from recdl.evaluation import wording
 from recdl.evaluation.comparison import Comparison, compare
 from recdl.evaluation.labels import run_labels
 from recdl.evaluation.records import RunRecord
+from recdl.evaluation.significance import TestMethod
 
 _FOLD = "fold"
 
@@ -96,6 +97,7 @@ def compare_folds(
     *,
     reference: str | None = None,
     metrics: Sequence[str] | None = None,
+    test: TestMethod = "permutation",
 ) -> FoldedComparison:
     """Compare the runs of each fold with that fold's run of the reference, and take the means over the folds.
 
@@ -103,6 +105,7 @@ def compare_folds(
         folds: As `by_fold` gives them.
         reference: Label, model name or folder of a run; by default the first run of the first fold.
         metrics: As in `compare`.
+        test: As in `compare`.
 
     Raises:
         DataError: If a model has no run in one of the folds, or as in `compare`.
@@ -117,7 +120,9 @@ def compare_folds(
                 " of them only; give the runs of every fold for each model"
             )
     chosen = wanted[0] if reference is None else _label(folds, labels, reference)
-    compared = {fold: compare(records, reference=chosen, metrics=metrics) for fold, records in folds.items()}
+    compared = {
+        fold: compare(records, reference=chosen, metrics=metrics, test=test) for fold, records in folds.items()
+    }
     figures = {label: _over_folds(label, list(compared.values())) for label in wanted}
     return FoldedComparison(compared, figures)
 

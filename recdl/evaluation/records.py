@@ -1,13 +1,12 @@
 """The folder a run leaves: what was run, on what, what came out, and what the model learned."""
 
 import json
-import math
 import os
 import shutil
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -26,6 +25,7 @@ from yaml import YAMLError
 from recdl.errors import ConfigError, RecordError
 from recdl.evaluation import provenance
 from recdl.evaluation.lists import write_lists
+from recdl.evaluation.record_values import number, plain, read_json, read_mapping
 from recdl.models.protocol import State
 from recdl.storage import whole_file, write_json, write_text
 
@@ -102,14 +102,14 @@ class RunRecord:
                 f"the run in {folder} was cut off, or is still going: it has a {STARTED} but no {RECORD}; "
                 f"wait for it, or run it again with run_dir={folder} overwrite=true"
             )
-        record = _read_mapping(folder / RECORD)
+        record = read_mapping(folder / RECORD)
         if record.get("format_version") != FORMAT_VERSION:
             raise RecordError(
                 f"{folder / RECORD} has format version {record.get('format_version')!r}, but this recdl reads "
                 f"version {FORMAT_VERSION}; open it with the recdl that wrote it"
             )
         identity = _read_identity(folder / RECORD, record)
-        return cls(folder, record, _read_mapping(folder / _METRICS), _read_config(folder / _CONFIG), identity)
+        return cls(folder, record, read_mapping(folder / _METRICS), _read_config(folder / _CONFIG), identity)
 
     @property
     def run_id(self) -> str:
@@ -121,7 +121,7 @@ class RunRecord:
     def trials(self) -> int:
         """Settings that were tried before those of this run were chosen, its own among them; 1 is untuned."""
         path = self.folder / _TRIALS
-        return int(_read_mapping(path)["trials"] if path.is_file() else self.record.get("trials") or 1)
+        return int(read_mapping(path)["trials"] if path.is_file() else self.record.get("trials") or 1)
 
     def write_trials(self, trials: int) -> None:
         """Note how many settings were tried, once a sweep that this run is a point of has ended."""
@@ -130,17 +130,17 @@ class RunRecord:
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Confidence interval of each metric that has one."""
-        return {name: (low, high) for name, (low, high) in _read_mapping(self.folder / _INTERVALS).items()}
+        return {name: (low, high) for name, (low, high) in read_mapping(self.folder / _INTERVALS).items()}
 
     @property
     def split_report(self) -> dict[str, Any]:
         """What the split's parts hold, whom they leave cold and what they leak."""
-        return _read_mapping(self.folder / _SPLIT)
+        return read_mapping(self.folder / _SPLIT)
 
     @property
     def learning_curve(self) -> list[dict[str, Any]]:
         """One mapping an epoch; empty for a model that learns in one go."""
-        curve: list[dict[str, Any]] = _read_json(self.folder / _CURVE)
+        curve: list[dict[str, Any]] = read_json(self.folder / _CURVE)
         return curve
 
     def per_query(self, part: str = "test", *, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -240,11 +240,11 @@ class RunWriter:
             ConfigError: If `folder` is taken, be it by a process that is starting a run in it at this moment.
         """
         check_run_folder(folder, overwrite=overwrite)
-        text = OmegaConf.to_yaml(OmegaConf.create(_plain(config)))
+        text = OmegaConf.to_yaml(OmegaConf.create(plain(config)))
         started = {
             "format_version": FORMAT_VERSION,
             "run_id": uuid.uuid4().hex,
-            "identity": _plain(identity),
+            "identity": plain(identity),
             "trials": trials,
             "command": provenance.command_line(),
             "git": provenance.git_state(Path.cwd()),
@@ -266,9 +266,9 @@ class RunWriter:
     def write_evaluation(self, part: str, evaluation: "Evaluation") -> None:
         """Write the metrics, intervals, lists and per-query results of one part ("test" or "validation")."""
         self._check_folder()
-        self._metrics |= {f"{part}/{name}": _number(name, value) for name, value in evaluation.metrics.items()}
+        self._metrics |= {f"{part}/{name}": number(name, value) for name, value in evaluation.metrics.items()}
         self._intervals |= {
-            f"{part}/{name}": [_number(name, end) for end in ends] for name, ends in evaluation.intervals.items()
+            f"{part}/{name}": [number(name, end) for end in ends] for name, ends in evaluation.intervals.items()
         }
         table = evaluation.per_query
         narrow = {name: np.float32 for name in table.columns if table[name].dtype == np.float64}
@@ -289,7 +289,7 @@ class RunWriter:
     def write_split_report(self, report: Mapping[str, Any]) -> None:
         """Write what the split's parts hold and leak."""
         self._check_folder()
-        write_json(self.folder / _SPLIT, _plain(report))
+        write_json(self.folder / _SPLIT, plain(report))
 
     def finish(
         self,
@@ -308,10 +308,10 @@ class RunWriter:
         self._check_folder()
         wall_seconds = time.monotonic() - self._clock
         self._metrics |= {"time/fit_seconds": float(fit_seconds), "time/wall_seconds": wall_seconds}
-        self._metrics |= {name: _number(name, value) for name, value in (metrics or {}).items()}
+        self._metrics |= {name: number(name, value) for name, value in (metrics or {}).items()}
         write_json(self.folder / _METRICS, self._metrics)
         write_json(self.folder / _INTERVALS, self._intervals)
-        write_json(self.folder / _CURVE, _plain(list(learning_curve)))
+        write_json(self.folder / _CURVE, plain(list(learning_curve)))
         if not (self.folder / _SPLIT).exists():
             write_json(self.folder / _SPLIT, {})
         finished = {
@@ -327,7 +327,7 @@ class RunWriter:
     def _check_folder(self) -> None:
         """Refuse to write into a folder that another run has taken over since: the record would mix two runs."""
         try:
-            run_id = _read_mapping(self.folder / STARTED).get("run_id")
+            run_id = read_mapping(self.folder / STARTED).get("run_id")
         except RecordError:
             run_id = None
         if run_id != self._started["run_id"]:
@@ -355,7 +355,7 @@ def _set_aside(folder: Path) -> Path | None:
 def _put_back(earlier: Path | None, folder: Path, *, run_id: str) -> None:
     """Undo a start that failed: take away what it made (never another process's) and restore the earlier run."""
     try:
-        ours = _read_mapping(folder / STARTED).get("run_id") == run_id
+        ours = read_mapping(folder / STARTED).get("run_id") == run_id
     except RecordError:
         ours = False
     if ours:
@@ -368,41 +368,6 @@ def _put_back(earlier: Path | None, folder: Path, *, run_id: str) -> None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _number(name: str, value: Any) -> float:
-    number = value.item() if isinstance(value, np.generic) else value
-    assert math.isfinite(number), f"{name} is {number}: not a figure to record"
-    return int(number) if isinstance(number, int) else float(number)
-
-
-def _plain(value: Any) -> Any:
-    """Return `value` as JSON can say it; NaN and infinity (a diverged loss) become null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path} is missing or damaged ({error}); run it again") from error
-
-
-def _read_mapping(path: Path) -> dict[str, Any]:
-    value = _read_json(path)
-    if not isinstance(value, dict):
-        raise RecordError(f"{path} is damaged: it holds no mapping; run it again")
-    return value
 
 
 def _read_identity(path: Path, record: Mapping[str, Any]) -> RunIdentity:

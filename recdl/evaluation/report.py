@@ -179,9 +179,10 @@ def _columns(comparison: Comparison, width: int) -> tuple[str, ...]:
 
 
 def _run_cell(run: ComparedRun, comparison: Comparison) -> Text:
+    cell = Text(run.label)
     if run.label == comparison.reference and len(comparison.runs) > 1:
-        return Text(run.label).append("\n(reference)", style="dim")
-    return Text(run.label)
+        cell.append("\n(reference)", style="dim")
+    return cell.append(f"\n{wording.tuned(run)}", style="dim")
 
 
 def _figure_cell(run: ComparedRun, name: str, decimals: int) -> Text:

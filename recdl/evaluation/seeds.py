@@ -19,9 +19,9 @@ from scipy.stats import t as student
 from recdl.errors import DataError
 from recdl.evaluation import wording
 from recdl.evaluation.comparability import check_comparable
-from recdl.evaluation.comparison import PART, choose_metrics, find_reference, per_query_results
 from recdl.evaluation.labels import run_labels, without_seed
 from recdl.evaluation.records import RunRecord
+from recdl.evaluation.results import PART, choose_metrics, find_reference, per_query_results, primary_of
 from recdl.evaluation.significance import holm, standard_error
 
 Values = npt.NDArray[np.float64]
@@ -209,8 +209,8 @@ def compare_seeds(
 
 def seeds_table(comparison: SeedComparison) -> Table:
     """Return the means over the seeds for a terminal: a row a model, the best first."""
-    shown = comparison.metrics[:4]
-    first = next((name for name in shown if name.startswith("ndcg@")), shown[0])
+    first = primary_of(comparison.metrics)
+    shown = tuple(dict.fromkeys([first, *comparison.metrics]))[:4]
     table = Table(
         title=Text("means over seeds, with their standard deviation"),
         caption=Text(
@@ -242,8 +242,10 @@ def _cell(figure: SeedFigure) -> Text:
 
 
 def _find_group(groups: Sequence[Sequence[RunRecord]], labels: Sequence[str], reference: str | None) -> int:
+    """Return the place of the group that the reference, its label or one of its runs, names."""
+    by_run = iter(run_labels([record for group in groups for record in group]))
     for row, group in enumerate(groups):
-        if reference is not None and any(str(record.folder) == reference for record in group):
+        if any(reference in (str(record.folder), next(by_run)) for record in group):
             return row
     return find_reference([group[0] for group in groups], labels, reference)
 

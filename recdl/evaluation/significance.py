@@ -162,17 +162,14 @@ def detectable_difference(error: float, *, confidence: float = 0.95, power: floa
     return (_z((1.0 + confidence) / 2.0) + _z(power)) * error
 
 
-def queries_needed(
-    difference: float, error: float, n_queries: int, *, confidence: float = 0.95, power: float = 0.8
-) -> int:
-    """Return how many queries it takes to see a `difference`, above 0, as in `detectable_difference`.
+def queries_needed(difference: float, detectable: float, n_queries: int) -> int:
+    """Return how many queries it takes to see a `difference`, above 0, where `n_queries` show one of `detectable`.
 
-    `error` is the standard error with `n_queries`; it shrinks with the root of their number.
+    A standard error shrinks with the root of the number of queries.
     """
     if not difference > 0:
         raise ValueError(f"the difference to be seen must be above 0, not {difference}")
-    seen = detectable_difference(error, confidence=confidence, power=power)
-    return max(1, math.ceil(n_queries * (seen / difference) ** 2))
+    return max(1, math.ceil(n_queries * (detectable / difference) ** 2))
 
 
 def holm(p_values: Sequence[float] | Values) -> Values:

@@ -119,11 +119,21 @@ def _cost(comparison: Comparison) -> str:
             wording.size(run.state_bytes) or _UNKNOWN,
             wording.size(wording.peak_bytes(run)) or _UNKNOWN,
             str(run.seed),
+            wording.trials(run),
         ]
         for run in comparison.sorted_runs
     ]
     name = wording.metric_name(comparison.primary)
-    heads = ["run", f"validation {name}", "fit", "learned numbers", "stored state", "peak memory", "seed"]
+    heads = [
+        "run",
+        f"validation {name}",
+        "fit",
+        "learned numbers",
+        "stored state",
+        "peak memory",
+        "seed",
+        "settings tried",
+    ]
     return _table(heads, rows)
 
 

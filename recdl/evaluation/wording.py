@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from recdl.evaluation.comparison import PART, ComparedRun, Comparison, Figure
+from recdl.evaluation.comparison import ComparedRun, Comparison, Figure
 from recdl.evaluation.evaluate import SAMPLED
+from recdl.evaluation.results import PART
+from recdl.evaluation.significance import queries_needed
 
 METRIC_MEANINGS = {
     "hr": "share of the queries with at least one target in the list",
@@ -14,10 +16,39 @@ METRIC_MEANINGS = {
     "ndcg": "how high in the list the targets stand, 1 if all are on top; a place counts less the lower it is",
     "mrr": "one over the place of the first target in the list, 0 if there is none",
     "map": "mean of the precision at the place of each target in the list",
+    "capped_recall": "share of the targets that the list could hold at most that are in it",
+    "dcg": "as NDCG, not divided by what would be the most",
+    "rbp": "what a user who goes on to the next place four times out of five would find, on average",
+    "weighted_ndcg": "as NDCG, a target counting by its behaviour or the log's number",
+    "auc": "how often a target stands above an item that is none",
+    "serendipity": "share of the list that are targets and that the most popular items would not have shown",
     "coverage": "share of the catalogue that is in any query's list",
+    "gini": "how unevenly the lists show the catalogue: 0 all items alike, 1 one alone; less is better",
+    "entropy": "how evenly the lists show the catalogue, in bits",
+    "popularity": "train events of the items in the list, on average",
+    "novelty": "how rare the items in the list are among users, in bits, on average",
+    "diversity": "how seldom two items of the list have the same users: 0 always, 1 never",
+    "category_diversity": "how seldom two items of the list have the same categories: 0 always, 1 never",
+    "repeat": "share of the list that the user has had before",
+    "miscalibration": "how far the list's mix of categories is from that of the user's history; less is better",
 }
 _MINUS = "\N{MINUS SIGN}"
-_NAMES = {"hr": "HR", "ndcg": "NDCG", "mrr": "MRR", "map": "MAP", "f1": "F1"}
+_NAMES = {
+    "hr": "HR",
+    "ndcg": "NDCG",
+    "dcg": "DCG",
+    "weighted_ndcg": "weighted NDCG",
+    "capped_recall": "capped recall",
+    "category_diversity": "category diversity",
+    "mrr": "MRR",
+    "map": "MAP",
+    "f1": "F1",
+    "rbp": "RBP",
+    "auc": "AUC",
+}
+
+
+_TESTS = {"permutation": "paired randomization test", "bootstrap": "paired bootstrap test"}
 
 
 def metric_name(metric: str) -> str:
@@ -57,10 +88,10 @@ def p_value(value: float | None) -> str:
 
 
 def mark(figure: Figure) -> str:
-    """Return the sign of a significant difference: ▲ better, ▼ worse than the reference."""
-    if not figure.significant or not figure.difference:
+    """Return the sign of a significant difference: ▲ better, ▼ worse than the reference; none where neither is."""
+    if not figure.significant or not figure.difference or figure.better == "neither":
         return ""
-    return "▲" if figure.difference > 0 else "▼"
+    return "▲" if (figure.difference > 0) == (figure.better == "more") else "▼"
 
 
 def duration(seconds: float | None) -> str:
@@ -189,12 +220,13 @@ def legend(comparison: Comparison) -> list[str]:
         said += [
             f"A difference with its p-value is to the reference, {comparison.reference}, query by query. p is how "
             "often a difference of that size or more would come about by chance if the two were equally good "
-            "(paired randomization test over users), corrected by Holm's method for the "
+            f"({_TESTS[comparison.test]} over users), corrected by Holm's method for the "
             f"{count(comparison.n_tests, 'test')} here.",
             f"▲ significantly better, ▼ significantly worse than the reference (corrected p below {chance}); "
             "without a mark the difference may be chance. Intervals of two runs may overlap and the runs still "
             "differ significantly, since the test compares them on the same queries.",
-            "The highest figure of each metric is set in bold.",
+            "The best figure of each metric is set in bold.",
+            *_could_be_seen(comparison),
         ]
     return said
 
@@ -204,7 +236,7 @@ def short_legend(comparison: Comparison) -> str:
     text = f"Means with {percent(comparison.confidence)} bootstrap intervals."
     if len(comparison.runs) > 1:
         text += (
-            f" Differences to {comparison.reference} with p of a paired randomization test, corrected for "
+            f" Differences to {comparison.reference} with p of a {_TESTS[comparison.test]}, corrected for "
             f"{count(comparison.n_tests, 'test')} (Holm); ▲ better, ▼ worse where p is below "
             f"{1 - comparison.confidence:.2g}."
         )
@@ -213,6 +245,47 @@ def short_legend(comparison: Comparison) -> str:
             f" {percent(comparison.cold_target_share)} of the targets are unknown to train and count as misses."
         )
     return f"{text} {sampled(comparison)}".strip()
+
+
+def _could_be_seen(comparison: Comparison) -> list[str]:
+    """Say how small a difference these queries show."""
+    sizes = [run.figures[comparison.primary].detectable for run in comparison.runs]
+    known = [size for size in sizes if size]
+    if not known:
+        return []
+    decimals = digits(comparison, comparison.primary)
+    return [
+        f"With {count(comparison.n_queries, 'query', 'queries')} a single test sees a difference of"
+        f" {number(max(known), decimals)} in {metric_name(comparison.primary)} to {comparison.reference} four"
+        " times out of five; a smaller one may well be missed."
+    ]
+
+
+def queries_needed_for(comparison: Comparison, size: float | None) -> list[str]:
+    """Say how many queries it would take to see a difference of a size in the main metric, a sentence a run."""
+    if size is None:
+        return []
+    said = []
+    for run in comparison.sorted_runs:
+        seen = run.figures[comparison.primary].detectable
+        if seen:
+            needed = queries_needed(size, seen, comparison.n_queries)
+            said.append(
+                f"{run.label}: to see a difference of {size:g} in {metric_name(comparison.primary)} to"
+                f" {comparison.reference} four times out of five takes about {count(needed, 'query', 'queries')}"
+                f" (there are {count(comparison.n_queries)})."
+            )
+    return said
+
+
+def trials(run: ComparedRun) -> str:
+    """Say how many settings were tried before those of a run were chosen: "1 (untuned)", "20"."""
+    return "1 (untuned)" if run.trials == 1 else count(run.trials)
+
+
+def tuned(run: ComparedRun) -> str:
+    """Say the same where nothing stands above it: "untuned", "of 20 settings"."""
+    return "untuned" if run.trials == 1 else f"of {count(run.trials)} settings"
 
 
 def peak_bytes(run: ComparedRun) -> int | None:
@@ -229,6 +302,7 @@ def run_facts(run: ComparedRun) -> dict[str, str]:
         "Folder": str(run.folder),
         "Command": " ".join(known.get("command") or []),
         "Seed": str(run.seed),
+        "Settings tried": trials(run),
         "Settings that differ": settings({key: value for key, value in run.settings.items() if key != "seed"}),
         "Code": f"{git['commit'][:12]}{', with local changes' if git.get('dirty') else ''}" if git else "",
         "Versions": settings(known.get("versions") or {}),

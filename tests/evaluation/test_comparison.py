@@ -291,3 +291,18 @@ def test_a_run_tells_how_many_settings_were_tried_and_an_untuned_one_tells_one(t
     runs = [write_run(tmp_path / name, name) for name in ("tuned", "untuned")]
     runs[0].write_trials(20)
     assert [run.trials for run in compare(runs).runs] == [20, 1]
+
+
+def test_auc_has_no_cutoff_and_is_compared_beside_a_metric_that_has_one(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, name, columns={**LOW, "auc": LOW["hr@10"]}) for name in ("a", "b")]
+    comparison = compare(runs, metrics=["auc", "hr@10"])
+    assert comparison.primary == "hr@10"
+    assert comparison.runs[1].figures["auc"].difference == 0
+    with pytest.raises(DataError, match="metrics: name at least one at a cutoff: hr@10, ndcg@10"):
+        compare(runs, metrics=["auc"])
+
+
+def test_where_less_is_better_the_lowest_comes_first(tmp_path: Path) -> None:
+    low, high = ({"gini@10": [value] * 4} for value in (0.1, 0.9))
+    runs = [write_run(tmp_path / name, name, columns=one) for name, one in (("high", high), ("low", low))]
+    assert [run.label for run in compare(runs).sorted_runs] == ["low", "high"]

@@ -180,7 +180,7 @@ def test_a_metric_that_is_zero_everywhere_has_a_page(tmp_path: Path) -> None:
 def test_the_table_has_a_row_a_run_the_best_first(comparison: Comparison) -> None:
     lines = [line.split() for line in printed(comparison_table(comparison, width=100)).splitlines()]
     assert ["lstm", "0.5000", "▲", "0.5000", "▲", "0.3000", "90", "s"] in lines
-    assert ["0.4900", "to", "0.5100", "0.4900", "to", "0.5100"] in lines
+    assert ["untuned", "0.4900", "to", "0.5100", "0.4900", "to", "0.5100"] in lines
     assert ["popularity", "0.1250", "0.1250", "0.1000", "0.5", "s"] in lines
     assert lines.index(["lstm", "0.5000", "▲", "0.5000", "▲", "0.3000", "90", "s"]) < lines.index(
         ["popularity", "0.1250", "0.1250", "0.1000", "0.5", "s"]

@@ -242,8 +242,7 @@ def test_differences_that_do_not_vary_have_no_effect_size() -> None:
 
 def test_the_queries_needed_are_those_of_the_textbook() -> None:
     # With standard deviation 1, a difference of 0.5, alpha 0.05 and power 0.8: (1.96 + 0.8416)^2 / 0.25 = 31.4.
-    error = 1 / math.sqrt(100)
-    assert queries_needed(0.5, error, 100) == 32
+    assert queries_needed(0.5, detectable_difference(1 / math.sqrt(100)), 100) == 32
     assert detectable_difference(1 / math.sqrt(32)) == pytest.approx(0.4953, abs=1e-4)
 
 

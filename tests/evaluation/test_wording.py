@@ -8,6 +8,9 @@ from recdl.evaluation.comparison import Figure, compare
 from recdl.evaluation.records import Ingredient
 from tests.evaluation.runs import PROTOCOL, write_run
 
+# The default run has 0, 1/2, 1, 0.
+OTHER = {"hr@10": [0.0, 1.0, 1.0, 0.0], "ndcg@10": [0.5, 0.0, 0.0, 1.0]}
+
 
 @pytest.mark.parametrize(
     ("seconds", "written"),
@@ -41,6 +44,34 @@ def test_small_p_values_are_written_as_a_bound(p: float, written: str) -> None:
 )
 def test_only_significant_differences_are_marked(difference: float | None, significant: bool, mark: str) -> None:
     assert wording.mark(Figure(0.5, None, difference=difference, significant=significant)) == mark
+
+
+def test_a_difference_is_better_in_the_direction_of_its_metric_and_nothing_where_there_is_none() -> None:
+    lower = Figure(0.5, None, difference=-0.1, significant=True)
+    assert [wording.mark(replace(lower, better=better)) for better in ("more", "less", "neither")] == [
+        "▼",
+        "▲",
+        "",
+    ]
+
+
+def test_a_run_that_was_not_tuned_is_called_so(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, name) for name in ("a", "b")]
+    runs[0].write_trials(1200)
+    a, b = compare(runs).runs
+    assert [wording.trials(run) for run in (a, b)] == ["1,200", "1 (untuned)"]
+    assert [wording.tuned(run) for run in (a, b)] == ["of 1,200 settings", "untuned"]
+
+
+def test_the_queries_that_show_a_difference_are_said_for_each_run_but_the_reference(tmp_path: Path) -> None:
+    comparison = compare([write_run(tmp_path / "a", "a"), write_run(tmp_path / "b", "b", columns=OTHER)])
+    (sentence,) = wording.queries_needed_for(comparison, 0.1)
+    # Differences -1/2, 1/2, -1, 1: the standard deviation is sqrt(2.5 / 3), and (2.8016 sd / 0.1)^2 = 654.1
+    assert sentence.startswith(
+        "b: to see a difference of 0.1 in NDCG@10 to a four times out of five takes about 655"
+    )
+    assert wording.queries_needed_for(comparison, None) == []
+    assert any("four times out of five" in said for said in wording.legend(comparison))
 
 
 def test_differences_carry_their_sign() -> None:
