@@ -5,7 +5,14 @@ from torch import nn
 from torch.nn import functional
 
 from recdl.data.windows import Events
-from recdl.models.networks.events import EventEmbedding, EventInputs, OutputHead, OutputSettings, check_sizes
+from recdl.models.networks.events import (
+    EventEmbedding,
+    EventInputs,
+    OutputHead,
+    OutputSettings,
+    check_sizes,
+    recall_of,
+)
 
 _ALL_INPUTS = EventInputs()
 _PLAIN_OUTPUT = OutputSettings(residual=False)
@@ -53,7 +60,8 @@ class CNN(nn.Module):
             _Block(embedding_size, kernel_size, dilation, hidden_dropout) for dilation in dilations
         )
         self.norm = nn.LayerNorm(embedding_size)
-        self.head = OutputHead(n_items, None, embedding_size, output)
+        recall = recall_of(output, inputs, n_behaviors)
+        self.head = OutputHead(n_items, None, embedding_size, output, recall=recall)
 
     def forward(self, events: Events) -> torch.Tensor:
         """Return (batch, length, embedding_size) outputs; each depends on its own and earlier positions only."""
@@ -61,7 +69,7 @@ class CNN(nn.Module):
         states = vectors * self.scale
         for block in self.blocks:
             states = block(states)
-        outputs: torch.Tensor = self.head(self.norm(states), items)
+        outputs: torch.Tensor = self.head(self.norm(states), items, events.behaviors)[0]
         return outputs
 
     def output_layer(self, items: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:

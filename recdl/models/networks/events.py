@@ -14,6 +14,7 @@ from recdl.data.features import Features
 from recdl.data.windows import N_GAPS, Events
 from recdl.errors import ConfigError
 from recdl.models.networks.features import FeatureEncoder
+from recdl.models.networks.recall import Recall
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class OutputSettings:
             what the last item does not tell.
         tied: Whether the item embeddings are the output weights too (Press & Wolf 2017).
         bias: Whether each item has a bias.
+        recall: Whether the items of the whole history are added to the output, as far as is learned (`Recall`).
         temperature: Logits are the cosine of output and item over it (e.g. 0.1; Gupta et al. 2019, NISER), so that
             no item is preferred for the length of its embedding alone; None: their product.
     """
@@ -52,11 +54,17 @@ class OutputSettings:
     residual: bool = True
     tied: bool = True
     bias: bool = True
+    recall: bool = False
     temperature: float | None = None
 
     def __post_init__(self) -> None:
         if self.temperature is not None and not 0 < self.temperature < float("inf"):
             raise ConfigError(f"temperature must be above 0, and finite, or null, not {self.temperature}")
+
+
+def recall_of(output: OutputSettings, inputs: EventInputs, n_behaviors: int) -> Recall | None:
+    """Return what adds the items so far to an output, if anything is to; it knows of an event what is told."""
+    return Recall(n_behaviors, told=inputs.behaviors) if output.recall else None
 
 
 class EventEmbedding(nn.Module):
@@ -116,16 +124,25 @@ class OutputHead(nn.Module):
         state_size: Width of the states, which are projected; None: of width `size`, they are taken as they are.
         size: Width of the outputs.
         settings: Of the output.
+        recall: Adds the items so far; None: nothing does.
         dropout: Share of the states' entries dropped in training.
     """
 
     def __init__(
-        self, n_items: int, state_size: int | None, size: int, settings: OutputSettings, *, dropout: float = 0.0
+        self,
+        n_items: int,
+        state_size: int | None,
+        size: int,
+        settings: OutputSettings,
+        *,
+        recall: Recall | None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.n_items = n_items
         self.features: FeatureEncoder | None = None
         self.residual = settings.residual
+        self.recall = recall
         self.temperature = settings.temperature
         self.dropout = nn.Dropout(dropout)
         self.projection = nn.Identity() if state_size is None else nn.Linear(state_size, size)
@@ -135,16 +152,30 @@ class OutputHead(nn.Module):
         else:
             self.register_buffer("bias", torch.zeros(n_items), persistent=False)
 
-    def forward(self, states: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """Return (batch, length, size) outputs.
+    def forward(
+        self,
+        states: torch.Tensor,
+        items: torch.Tensor,
+        behaviors: torch.Tensor,
+        before: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Return (batch, length, size) outputs, and what of its own the head keeps: nothing, or its recall.
 
         Args:
             states: (batch, length, state_size).
             items: (batch, length, size) embeddings of the items.
+            behaviors: (batch, length) int64.
+            before: What it kept of what was read before; None at the beginning.
         """
         outputs: torch.Tensor = self.projection(self.dropout(states))
         outputs = outputs + items if self.residual else outputs
-        return outputs if self.temperature is None else functional.normalize(outputs, dim=-1) / self.temperature
+        kept: tuple[torch.Tensor, ...] = ()
+        if self.recall is not None:
+            recalled, after = self.recall(items, behaviors, before)
+            outputs, kept = outputs + recalled, (after,)
+        if self.temperature is not None:
+            outputs = functional.normalize(outputs, dim=-1) / self.temperature
+        return outputs, kept
 
     def tell(self, features: Features, trained: npt.NDArray[np.bool_], *, own_dropout: float) -> None:
         """Add what is known of each item to output weights of the network's own; tied ones have it already."""
@@ -180,7 +211,7 @@ class RecurrentState(NamedTuple):
     """What a recurrent network keeps of the events read.
 
     Attributes:
-        cells: Each (n_layers, batch, hidden_size).
+        cells: Each (n_layers, batch, hidden_size); after them, where a network recalls, (1, batch, size).
         n_read: (batch,) int64, events read.
     """
 
@@ -202,6 +233,10 @@ class RecurrentState(NamedTuple):
         """Return one state for the rows of all."""
         cells = zip(*(state.cells for state in states), strict=True)
         return cls(tuple(torch.cat(parts, 1) for parts in cells), torch.cat([state.n_read for state in states]))
+
+    def recall(self, n_cells: int) -> torch.Tensor | None:
+        """Return what is kept beside the cells, of which there are `n_cells`: None if nothing is."""
+        return self.cells[n_cells] if len(self.cells) > n_cells else None
 
     def after(self, cells: tuple[torch.Tensor, ...], length: int) -> "RecurrentState":
         """Return the state after `length` events more."""

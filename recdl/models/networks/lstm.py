@@ -11,6 +11,7 @@ from recdl.models.networks.events import (
     OutputSettings,
     RecurrentState,
     check_sizes,
+    recall_of,
 )
 
 _ALL_INPUTS = EventInputs()
@@ -57,7 +58,8 @@ class LSTM(nn.Module):
         between = hidden_dropout if n_layers > 1 else 0.0
         self.cell = nn.LSTM(embedding_size, hidden_size, n_layers, batch_first=True, dropout=between)
         self.norm = nn.LayerNorm(hidden_size) if layer_norm else nn.Identity()
-        self.head = OutputHead(n_items, hidden_size, embedding_size, output, dropout=hidden_dropout)
+        recall = recall_of(output, inputs, n_behaviors)
+        self.head = OutputHead(n_items, hidden_size, embedding_size, output, recall=recall, dropout=hidden_dropout)
 
     def forward(self, events: Events) -> torch.Tensor:
         """Return (batch, length, embedding_size) outputs; each depends on its own and earlier positions only."""
@@ -67,8 +69,9 @@ class LSTM(nn.Module):
         """Return the outputs, and the state after the last column, to go on from with the next."""
         before = RecurrentState.none(events) if state is None else state
         vectors, items = self.embedding(events, None if state is None else state.n_read)
-        said, cells = self.cell(vectors, None if state is None else state.cells)
-        return self.head(self.norm(said), items), before.after(cells, items.shape[1])
+        said, cells = self.cell(vectors, None if state is None else state.cells[:2])
+        outputs, kept = self.head(self.norm(said), items, events.behaviors, before.recall(2))
+        return outputs, before.after((*cells, *kept), items.shape[1])
 
     def output_layer(self, items: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the (n, embedding_size) weights and (n,) bias that turn an output into logits of (n,) items."""

@@ -82,9 +82,10 @@ def test_one_prefix_at_a_time_gives_the_outputs_of_all_positions_at_once(name: s
 
 
 @recurrent
+@pytest.mark.parametrize("recall", [False, True])
 @pytest.mark.parametrize("n_layers", [1, 2])
-def test_one_event_at_a_time_from_the_state_gives_the_same(name: str, n_layers: int) -> None:
-    network = _network(name, n_layers=n_layers, layer_norm=True)
+def test_one_event_at_a_time_from_the_state_gives_the_same(name: str, n_layers: int, recall: bool) -> None:
+    network = _network(name, n_layers=n_layers, layer_norm=True, output=OutputSettings(recall=recall))
     events = _events([[1, 5, 2, 7, 7, 0]], [[0, 2, 1, 1, 0, 2]])
     assert isinstance(network, RecurrentNetwork)
     state, steps = None, []
@@ -96,7 +97,7 @@ def test_one_event_at_a_time_from_the_state_gives_the_same(name: str, n_layers: 
 
 @recurrent
 def test_rows_that_have_read_more_or_less_go_on_together(name: str) -> None:
-    network = _network(name, n_layers=2)
+    network = _network(name, n_layers=2, output=OutputSettings(recall=True))
     events = _events([[1, 5, 2, 7], [3, 3, 8, 0]])
     first = network.read(Events(*(column[:1, :3] for column in events)))[1]
     second = network.read(Events(*(column[1:, :1] for column in events)))[1]
@@ -175,6 +176,45 @@ def test_the_residual_adds_the_last_item(name: str) -> None:
     events = _events([[1, 2]])
     plain, residual = (_network(name, output=OutputSettings(residual=on)) for on in (False, True))
     torch.testing.assert_close(residual(events), plain(events) + plain.embedding.items(events.items))
+
+
+def _with_recall(network: Any, gains: list[float], *, kept: float) -> Any:
+    with torch.no_grad():
+        network.head.recall.gains.weight[: len(gains), 0] = torch.tensor(gains)
+        network.head.recall.kept.fill_(torch.tensor(kept).logit())
+    return network
+
+
+@every_network
+def test_recall_adds_every_item_so_far_by_its_behavior_and_less_of_the_older(name: str) -> None:
+    events = _events([[1, 2, 7]], [[0, 2, 1]])
+    plain, network = (_network(name, output=OutputSettings(recall=on)) for on in (False, True))
+    network.load_state_dict(plain.state_dict(), strict=False)
+    _with_recall(network, [2.0, 0.5, -1.0], kept=0.5)
+    first, second, third = plain.embedding.items(events.items)[0]
+    added = (network(events) - plain(events))[0]
+    torch.testing.assert_close(added[0], 2.0 * first)
+    torch.testing.assert_close(added[1], 0.5 * 2.0 * first - second)
+    torch.testing.assert_close(added[2], 0.25 * 2.0 * first - 0.5 * second + 0.5 * third)
+
+
+@every_network
+def test_recall_does_not_tell_behaviors_apart_where_they_are_not_told(name: str) -> None:
+    inputs = EventInputs(behaviors=False)
+    network = _network(name, inputs=inputs, output=OutputSettings(recall=True))
+    items = [[1, 2, 7]]
+    assert torch.equal(network(_events(items, [[0, 2, 1]])), network(_events(items, [[2, 1, 0]])))
+
+
+@every_network
+def test_recall_counts_neither_padding_nor_the_start(name: str) -> None:
+    network = _network(name, output=OutputSettings(residual=False, recall=True))
+    nothing = Events(
+        torch.tensor([[N_ITEMS + 1, N_ITEMS]]), torch.full((1, 2), N_BEHAVIORS), torch.zeros(1, 2).long()
+    )
+    before = network(nothing)
+    _with_recall(network, [9.0] * N_BEHAVIORS, kept=0.5)
+    assert torch.equal(network(nothing), before)
 
 
 @every_network
