@@ -13,6 +13,7 @@ from recdl.data.engine import arrow_batches, embedded_engine, reading_errors
 from recdl.data.events import id_text
 from recdl.data.inputs import AttributeTable
 from recdl.data.masking import Mask, masked_ids
+from recdl.data.objects import rows_of_objects
 from recdl.data.privacy import Kind
 from recdl.data.readers import Layout, Opened, open_files, read, row_place, title
 from recdl.data.reading import InputFile, table_files, tables
@@ -59,6 +60,9 @@ def encode_tables(
     counts = {}
     for key, table in tables(log).items():
         files = table_files(table, log, key)
+        if table.format == "object":
+            table, file = rows_of_objects(table, files, scratch / f"{key}-rows.parquet")
+            files = (file,)
         layout = _layout(table, key, files[0], cut_rows=log.bad_timestamps == "drop")
         opened = open_files(files, layout, scratch / key)
         vocabulary = users if key == "user_table" else items

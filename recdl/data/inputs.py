@@ -93,7 +93,8 @@ class AttributeTable:
         id: The column that holds the ids of the log.
         columns: The columns kept; null keeps all.
         numbers: Columns of a text file that are numbers; the others are text. Parquet knows its types.
-        format: csv, jsonl or parquet; null goes by the file's name.
+        format: csv, jsonl or parquet; null goes by the file's name. object: one JSON object of ids and what each
+            stands for, a value or a list, which makes the one column that `columns` names.
         several: What becomes of an id with rows that differ: `error`, or `most_common`, the row that is there most
             often. With the latter the log itself can be the table, where it says the category beside each item.
         dialect: How a CSV file is written.
@@ -104,7 +105,7 @@ class AttributeTable:
     id: str = "id"
     columns: tuple[str, ...] | None = None
     numbers: tuple[str, ...] = ()
-    format: Literal["csv", "jsonl", "parquet"] | None = None
+    format: Literal["csv", "jsonl", "parquet", "object"] | None = None
     several: Literal["error", "most_common"] = "error"
     dialect: Dialect = field(default_factory=Dialect)
     table: Any = None
@@ -118,6 +119,8 @@ class AttributeTable:
         for name in self.numbers:
             if self.columns is not None and name not in self.columns:
                 raise ConfigError(f"{key}.numbers: {name!r} is none of {key}.columns, {', '.join(self.columns)}")
+        if self.format == "object" and (self.columns is None or len(self.columns) != 1 or self.numbers):
+            raise ConfigError(f"{key}.columns: of a JSON object name one column, for its values, and no numbers")
         if self.columns is not None and self.id in self.columns:
             raise ConfigError(f"{key}.columns: {self.id!r} is the id, which is kept anyway")
         self.dialect.check(f"{key}.dialect")

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recdl.data.given_tables import Header, TextForm, find_file, read_columns
+from recdl.data.inputs import AttributeTable
 from recdl.data.sources import Columns, Filters, ParquetLog, Time, check_behaviors_kept, check_name
 from recdl.errors import ConfigError, DataError
 
@@ -44,6 +45,7 @@ class OrderedLog:
         columns: What a file of `pairs` or `lists` calls its columns.
         default_behavior: The behaviour of all events.
         filters: Which events to keep.
+        item_table: What is known of the items, in files.
     """
 
     name: str
@@ -55,6 +57,7 @@ class OrderedLog:
     columns: OrderedColumns = field(default_factory=OrderedColumns)
     default_behavior: str = "interaction"
     filters: Filters = field(default_factory=Filters)
+    item_table: AttributeTable | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -65,6 +68,10 @@ class OrderedLog:
         if not self.default_behavior:
             raise ConfigError("data.default_behavior: a log without a behaviour column needs one")
         self.text_form.check("data")
+        if self.item_table is not None:
+            self.item_table.check("data.item_table")
+            if self.item_table.table is not None:
+                raise ConfigError("data.item_table.table: an ordered log reads files; give data.item_table.path")
         check_behaviors_kept(self.filters, (self.default_behavior,))
 
     @property
@@ -104,6 +111,8 @@ def write_places(log: OrderedLog, folder: Path) -> PlacedLog:
     return PlacedLog(
         name=log.name,
         path=str(placed),
+        data_root=log.data_root,
+        item_table=log.item_table,
         columns=Columns(),
         default_behavior=log.default_behavior,
         time=Time(format="s"),
