@@ -49,7 +49,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        yield temporary
+        with held(temporary):
+            yield temporary
         try:
             temporary.rename(path)
         except OSError:
@@ -57,6 +58,44 @@ def whole_folder(path: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Lock a folder for as long as the block or the process lasts, so that others see that it is in use.
+
+    The number of a process says that too, but not to another container or machine that has the same disk. Where
+    the system or the disk knows no locks, nothing is locked.
+    """
+    locked = _locked(folder)
+    try:
+        yield
+    finally:
+        if locked is not None:
+            os.close(locked)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether somebody holds a folder; where that cannot be asked, it may be."""
+    locked = _locked(folder)
+    if locked is None:
+        return True
+    os.close(locked)
+    return False
+
+
+def _locked(folder: Path) -> int | None:
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return None
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(opened)
+        return None
+    return opened
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from recdl.data.appended_events import Encoded, NamedBehaviors, count, encode_events, mapped_behaviors, no_events
 from recdl.data.appended_tables import same_table, write_table
-from recdl.data.attributes import encode_tables
+from recdl.data.attributes import Reader, encode_tables
 from recdl.data.core import Left, left_without
 from recdl.data.engine import writing_errors
 from recdl.data.engines.embedded import Embedded
@@ -222,7 +222,7 @@ class _Job:
         target = scratch / "merged" if filters.limited else self.folder
         target.mkdir(exist_ok=True)
         with self.stage("encoding what is known of users and items"):
-            known, changed = self._tables(file, mask, encoded, target)
+            known, changed = self._tables(file, mask, encoded, target, engine.reader)
         piece = {"input": self.head["input"], "rows_read": found.rows, "dropped": dict(found.dropped)}
         if not (encoded.placed.n_events or changed):
             raise _NothingNewError(piece)
@@ -280,7 +280,7 @@ class _Job:
         return found, encoded
 
     def _tables(
-        self, file: FileLog, mask: Mask, encoded: Encoded, target: Path
+        self, file: FileLog, mask: Mask, encoded: Encoded, target: Path, reader: Reader
     ) -> tuple[dict[str, dict[str, Any]], bool]:
         """Write the tables of users and items anew; return what the manifest says of them, and if they changed."""
         scratch = self.folder / "scratch"
@@ -291,7 +291,7 @@ class _Job:
         brought = scratch / "brought"
         brought.mkdir()
         counts = encode_tables(
-            file, mask, users=encoded.users, items=encoded.items, folder=brought, scratch=scratch
+            file, mask, reader=reader, users=encoded.users, items=encoded.items, folder=brought, scratch=scratch
         )
         known, changed = {}, False
         for key, old in self.log.tables().items():

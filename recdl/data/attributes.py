@@ -1,6 +1,7 @@
 """What is known of users and items: tables that travel with a log, one row for each index of a vocabulary."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recdl.data.engine import arrow_batches, embedded_engine, reading_errors
+from recdl.data.engine import arrow_batches, reading_errors
 from recdl.data.events import id_text
 from recdl.data.inputs import AttributeTable
 from recdl.data.masking import Mask, masked_ids
@@ -23,6 +24,8 @@ from recdl.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import ibis
+
+Reader = Callable[[Path], AbstractContextManager[Any]]
 
 _ROWS = 1 << 16
 _FORMATS = {
@@ -38,13 +41,21 @@ _FORMATS = {
 
 
 def encode_tables(
-    log: FileLog, mask: Mask, *, users: Vocabulary, items: Vocabulary, folder: Path, scratch: Path
+    log: FileLog,
+    mask: Mask,
+    *,
+    reader: Reader,
+    users: Vocabulary,
+    items: Vocabulary,
+    folder: Path,
+    scratch: Path,
 ) -> dict[str, dict[str, Any]]:
     """Write the log's tables of users and items into `folder`, row i for index i, null where nothing is known.
 
     Args:
         log: The log.
         mask: What users and items are known as.
+        reader: Gives an embedded connection, with a folder for what does not fit into memory.
         users: The users that are left.
         items: The items that are left.
         folder: Where `user_table.parquet` and `item_table.parquet` go.
@@ -66,7 +77,7 @@ def encode_tables(
         layout = _layout(table, key, files[0], cut_rows=log.bad_timestamps == "drop")
         opened = open_files(files, layout, scratch / key)
         vocabulary = users if key == "user_table" else items
-        counts[key] = _encode(opened, table, key, vocabulary, folder / f"{key}.parquet", scratch, mask)
+        counts[key] = _encode(opened, table, key, vocabulary, folder / f"{key}.parquet", scratch, mask, reader)
     return counts
 
 
@@ -88,9 +99,10 @@ def _encode(
     path: Path,
     scratch: Path,
     mask: Mask,
+    reader: Reader,
 ) -> dict[str, Any]:
     names = _names(opened, table, key)
-    with embedded_engine(scratch) as connection:
+    with reader(scratch) as connection:
         parts = [_typed(connection, part, table, names) for part in opened]
         if any(part.schema() != parts[0].schema() for part in parts):
             raise DataError(

@@ -17,13 +17,29 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def embedded_engine(scratch: Path) -> Iterator[Any]:
-    """Give an Ibis connection to a DuckDB in memory that spills into `scratch` what does not fit."""
+def embedded_engine(scratch: Path, *, memory_limit: str | None = None) -> Iterator[Any]:
+    """Give an Ibis connection to a DuckDB in memory that spills into `scratch` what does not fit.
+
+    Args:
+        scratch: A folder.
+        memory_limit: How much memory it may take, such as 1GB; None: its own limit, 80% of the machine's.
+
+    Raises:
+        DataError: If that is too little.
+    """
     import ibis
 
-    connection = ibis.duckdb.connect(temp_directory=str(scratch / "spill"))
+    limits = {} if memory_limit is None else {"memory_limit": memory_limit}
+    connection = ibis.duckdb.connect(temp_directory=str(scratch / "spill"), **limits)
     try:
         yield connection
+    except duckdb.OutOfMemoryException as error:
+        if _disk_is_full(error):
+            raise
+        limit = "80% of this machine's" if memory_limit is None else memory_limit
+        raise DataError(
+            f"the engine's memory, {limit}, is too little: {_reason(error)}; raise engine.memory_limit"
+        ) from error
     except (RuntimeError, duckdb.Error) as error:
         if "interrupted" in str(error).lower():  # DuckDB's answer to Ctrl-C in the middle of a query
             raise KeyboardInterrupt from error
@@ -57,11 +73,11 @@ def reading_errors(shown: Path | str, copies: Mapping[str, str] | None = None) -
     """
     try:
         yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+    except duckdb.IOException as error:
         if _disk_is_full(error):
             raise
         raise _unreadable(error, str(shown), copies or {}) from error
-    except duckdb.InterruptException:
+    except (duckdb.InterruptException, duckdb.OutOfMemoryException):
         raise
     except duckdb.Error as error:
         raise _unreadable(error, str(shown), copies or {}) from error

@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from recdl.storage import is_held
+
 _NUMBERED = re.compile(r"\.(?:snapshot|ordered)-(\d+)-.*|\..*\.(\d+)\.partial")
 """Temporary names that hold the number of their process: those of snapshots, and those of `recdl.storage`."""
 
@@ -17,7 +19,7 @@ class Leftovers:
 
     Attributes:
         removed: How many were of processes that are no more, and are gone.
-        in_use: Those of processes that run (or whose numbers others have by now).
+        in_use: Those of processes that run (or whose numbers others have by now), here or where else the disk is.
     """
 
     removed: int
@@ -36,10 +38,11 @@ def remove_leftovers(root: Path) -> Leftovers:
         numbered = _NUMBERED.fullmatch(path.name)
         if numbered is None:
             continue
-        if _runs(int(numbered[1] or numbered[2])):
+        is_folder = path.is_dir() and not path.is_symlink()
+        if _runs(int(numbered[1] or numbered[2])) or (is_folder and is_held(path)):
             in_use.append(path)
             continue
-        if path.is_dir() and not path.is_symlink():
+        if is_folder:
             shutil.rmtree(path)
         else:
             path.unlink()

@@ -21,6 +21,7 @@ from recdl.data.engines.protocol import Engine, Workspace
 from recdl.data.events import Audit, audit, kept_events, open_log, session_numbers
 from recdl.data.forgotten import Forgotten
 from recdl.data.interactions import Interactions
+from recdl.data.leftovers import remove_leftovers
 from recdl.data.masking import Mask, masked_events
 from recdl.data.prepared import FORMAT_VERSION, PreparedLog, content_fingerprint, event_counts
 from recdl.data.prepared_source import PreparedSource
@@ -85,7 +86,11 @@ def _prepare(source: Source, root: Path, engine: Engine, progress: bool) -> Prep
         described = {"preparation_version": _VERSION, **identity(source, progress=progress)}
         key = fingerprint(described)
         folder = root / f"{source.name}-{key[:12]}"
-    if not folder.exists():
+    missing = not folder.exists()
+    if missing:
+        removed = remove_leftovers(root).removed if root.is_dir() else 0
+        if removed:
+            console.print(f"removed from {root}: what {removed} preparations that were killed had left")
         with writing_errors(folder), whole_folder(folder) as partial:
             head = {"name": source.name, "key": key, **described}
             forgotten = Forgotten.open(root)
@@ -93,7 +98,7 @@ def _prepare(source: Source, root: Path, engine: Engine, progress: bool) -> Prep
             if Forgotten.open(root).codes != forgotten.codes:
                 raise DataError(f"users were forgotten in {root} while the log was prepared; prepare it again")
     with stage("opening the prepared log"):
-        prepared = PreparedLog.open(folder)
+        prepared = PreparedLog.open(folder, written_now=missing)
     console.print(prepared.summary())
     return prepared
 
@@ -145,7 +150,9 @@ def _write(
     users.save(folder / "users.parquet")
     items.save(folder / "items.parquet")
     with stage("encoding what is known of users and items"):
-        known = encode_tables(log, mask, users=users, items=items, folder=folder, scratch=scratch)
+        known = encode_tables(
+            log, mask, reader=engine.reader, users=users, items=items, folder=folder, scratch=scratch
+        )
     shutil.rmtree(scratch)
     counts = {"rows_read": found.rows, "dropped": found.dropped, **event_counts(interactions)}
     manifest = {"format_version": FORMAT_VERSION, **head, "counts": counts, "tables": known}

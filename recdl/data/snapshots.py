@@ -21,6 +21,7 @@ from recdl.data.ordered import OrderedLog, write_places
 from recdl.data.reading import Source
 from recdl.data.sources import EventLog, IbisLog, ParquetLog, TableLog
 from recdl.errors import ConfigError, DataError
+from recdl.storage import held
 
 _ROWS = 1 << 18
 _FILE_URL = re.compile(r"(duckdb|sqlite)://(?!md:)([^?]*)")
@@ -58,7 +59,7 @@ def in_files(source: Source, root: Path) -> Iterator[Source]:
     """
     if isinstance(source, OrderedLog):
         root.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=temporary_prefix("ordered"), dir=root) as name:
+        with TemporaryDirectory(prefix=temporary_prefix("ordered"), dir=root) as name, held(Path(name)):
             yield write_places(source, Path(name))
         return
     in_memory = _tables_in_memory(source)
@@ -66,7 +67,7 @@ def in_files(source: Source, root: Path) -> Iterator[Source]:
         yield source
         return
     root.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=temporary_prefix("snapshot"), dir=root) as name:
+    with TemporaryDirectory(prefix=temporary_prefix("snapshot"), dir=root) as name, held(Path(name)):
         folder = Path(name)
         if isinstance(source, TableLog | IbisLog):
             source = _events(source, folder / "events.parquet")

@@ -64,3 +64,10 @@ class Engine(Protocol):
         Raises:
             ConfigError: If the engine is not there, or cannot be reached.
         """
+
+    def reader(self, scratch: Path) -> AbstractContextManager[Any]:
+        """Give an embedded connection that reads files of this machine, for the tables of users and items.
+
+        Args:
+            scratch: A folder for what does not fit into memory.
+        """

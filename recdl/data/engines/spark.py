@@ -6,12 +6,13 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from recdl.data.engine import embedded_engine
 from recdl.data.engines.protocol import Workspace
 from recdl.errors import ConfigError
 
@@ -73,6 +74,10 @@ class Spark:
                     yield tables
             finally:
                 tables.close()
+
+    def reader(self, scratch: Path) -> AbstractContextManager[Any]:
+        """Give an embedded connection, on this machine."""
+        return embedded_engine(scratch)
 
     @contextmanager
     def _session(self, scratch: Path) -> Iterator["SparkSession"]:
