@@ -44,6 +44,10 @@ class Size:
 SIZES = {
     "S": Size(6_040, 3_706, 1_000_000, 20),
     "L": Size(200_000, 50_000, 10_000_000, 3),
+    "L1": Size(20_000, 50_000, 1_000_000, 3),  # as L, but for the number of users
+    "L2": Size(40_000, 50_000, 2_000_000, 3),
+    "L5": Size(100_000, 50_000, 5_000_000, 3),
+    "L20": Size(400_000, 50_000, 20_000_000, 3),
     "tiny": Size(300, 2_500, 12_000, 20),  # to try the programs out; its figures mean nothing
 }
 """The logs by name."""

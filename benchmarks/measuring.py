@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,13 +35,16 @@ class Cost:
         return {"peak_mb": self.peak_mb, "cores": self.cores, "others": self.others}
 
 
-def run(command: Sequence[str | Path], *, threads: int, capture: bool = True) -> tuple[str, Cost]:
+def run(
+    command: Sequence[str | Path], *, threads: int, capture: bool = True, enter: Callable[[], None] | None = None
+) -> tuple[str, Cost]:
     """Run a program with its thread pools pinned, and return what it printed and what it took.
 
     Args:
         command: Program and arguments.
         threads: Size of its OpenMP and BLAS pools.
         capture: False lets what it prints go to standard error instead.
+        enter: What the process calls before it becomes the program.
 
     Raises:
         SystemExit: If the program fails; its own message is on standard error.
@@ -49,7 +52,10 @@ def run(command: Sequence[str | Path], *, threads: int, capture: bool = True) ->
     environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads))
     busy, started = _busy_seconds(), time.perf_counter()
     process = subprocess.Popen(
-        [str(part) for part in command], stdout=subprocess.PIPE if capture else sys.stderr, env=environment
+        [str(part) for part in command],
+        stdout=subprocess.PIPE if capture else sys.stderr,
+        env=environment,
+        preexec_fn=enter,
     )
     printed = process.stdout.read().decode() if process.stdout is not None else ""
     _, status, usage = os.wait4(process.pid, 0)  # Popen.wait keeps the usage to itself

@@ -255,11 +255,12 @@ def _replace(log: PreparedLog, left: Left) -> None:
     for reason in ("forgotten", "few_events", "few_users"):
         dropped[reason] = dropped.get(reason, 0) + getattr(left, reason)
     grown_from = [one["fingerprint"] for one in log.manifest.get(APPENDED, ())]
-    changes = {
+    changes: dict[str, Any] = {
         "counts": {**log.manifest["counts"], "dropped": dropped},
         EARLIER: [*log.manifest.get(EARLIER, ()), *grown_from, log.fingerprint],
-        APPENDED: [],  # their numbers are no longer those here
     }
+    if APPENDED in log.manifest:
+        changes[APPENDED] = []  # their numbers are no longer those here
     partial = hidden(log.folder, UNFINISHED)
     try:
         partial.mkdir()

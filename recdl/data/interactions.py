@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from recdl.data.selecting import offsets_where, selected
 from recdl.errors import DataError, RecordError
 
 if TYPE_CHECKING:
@@ -115,21 +116,24 @@ class Interactions:
         return np.array([self.behavior_names.index(name) for name in names], np.int8)
 
     def where(self, mask: npt.NDArray[np.bool_]) -> "Interactions":
-        """Return the events where `mask` (n_events,) is true; users, items and behaviours keep their indices."""
-        counts = np.zeros(self.n_events + 1, np.int64)
-        np.cumsum(mask, out=counts[1:])
+        """Return the events where `mask` (n_events,) is true; users, items and behaviours keep their indices.
+
+        Many events of a memory-mapped log are memory-mapped again.
+        """
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "items": self.items,
+            "behaviors": self.behaviors,
+            "timestamps": self.timestamps,
+        }
         return Interactions(
-            offsets=counts[self.offsets],
-            items=np.asarray(self.items[mask]),
-            behaviors=np.asarray(self.behaviors[mask]),
-            timestamps=np.asarray(self.timestamps[mask]),
+            offsets=offsets_where(self.offsets, mask),
             n_items=self.n_items,
             behavior_names=self.behavior_names,
             behavior_weights=self.behavior_weights,
             timed=self.timed,
             user_table=self.user_table,
             item_table=self.item_table,
-            **{name: np.asarray(array[mask]) for name, array in self.optional_arrays().items()},
+            **selected(arrays | self.optional_arrays(), mask),
         )
 
     def save(self, folder: Path) -> None:

@@ -139,7 +139,9 @@ def first_at(log: Interactions, cut: int) -> Positions:
 
 def beginning(log: Interactions, ends: Positions) -> Interactions:
     """Return the events of each user before `ends` (n_users,): a train part."""
-    return log.where(np.arange(log.n_events) < np.repeat(ends, np.diff(log.offsets)))
+    mask = np.ones(log.n_events, np.bool_)
+    mask[ragged_positions(ends, log.offsets[1:])] = False
+    return log.where(mask)
 
 
 def ask_in_window(
