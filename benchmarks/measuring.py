@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,20 @@ class Cost:
 
     Attributes:
         peak_mb: Most resident memory, in MiB.
+        cpu_seconds: CPU seconds, importing libraries included.
         cores: CPU seconds a second of wall time.
         others: CPU seconds that everything else on the machine took a second; None where the system does not say.
             Above some 0.15 the figures of this run are noise.
     """
 
     peak_mb: int
+    cpu_seconds: float
     cores: float
     others: float | None
 
     def row(self) -> dict[str, Any]:
         """Return the figures for a line of output."""
-        return {"peak_mb": self.peak_mb, "cores": self.cores, "others": self.others}
+        return asdict(self)
 
 
 def run(
@@ -65,7 +67,8 @@ def run(
         raise SystemExit(f"error: {command[1]} ended with status {process.returncode}")
     own = usage.ru_utime + usage.ru_stime
     others = None if busy is None or after is None else round(max(0.0, after - busy - own) / wall, 2)
-    return printed, Cost(usage.ru_maxrss * _RSS_UNIT >> 20, round(own / wall, 2), others)
+    peak_mb = usage.ru_maxrss * _RSS_UNIT >> 20
+    return printed, Cost(peak_mb, round(own, 2), round(own / wall, 2), others)
 
 
 def last_json(printed: str) -> dict[str, Any]:

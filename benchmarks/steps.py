@@ -1,7 +1,8 @@
-"""Time what a step of NeuMF is made of, in one process, each side in turns.
+"""Time what a step of NeuMF is made of, and the batches of an LSTM, in one process, each side in turns.
 
 negatives   negatives a second, uniform, four a positive, those that the user has rejected
 lightning   an epoch by Lightning with a progress bar and TensorBoard over the same steps in a bare loop
+sequences   batches of windows made, over the rate at which an LSTM (width 100, 2,048 negatives) trains on them
 tables      a step where the user table has ten million rows over one where it has ten thousand
 
 python benchmarks/steps.py --log S --tasks negatives lightning
@@ -25,14 +26,19 @@ from peers.timing import read_indexed
 from recdl.data.batches import PairBatches
 from recdl.data.interactions import Interactions
 from recdl.data.sampling import Negatives, Positives
+from recdl.data.windows import SequenceBatches
+from recdl.models.networks.lstm import LSTM
 from recdl.models.networks.neumf import NeuMF
 from recdl.training.factorization import FactorizationRecommender
 from recdl.training.losses import binary_cross_entropy
 from recdl.training.modules import PairModule
+from recdl.training.sequence import SequenceRecommender
+from recdl.training.sequence_losses import SequenceLoss
 from recdl.training.settings import TrainerSettings
 from recdl.training.tracking import TensorBoardTracking
 
 BATCH_SIZE, N_NEGATIVES, RATE = 819, 4, 1e-3
+BATCH_SIZE_SEQUENCES = 128
 _FEW, _MANY = 10_000, 10_000_000
 _N_STEPS = 300
 
@@ -110,6 +116,26 @@ def _bare_epoch(log: Interactions) -> float:
     return time.perf_counter() - started
 
 
+def _sequences(log: Interactions, rounds: int) -> dict[str, Any]:
+    batches = SequenceBatches(log, batch_size=BATCH_SIZE_SEQUENCES, max_length=50, seed=0)
+    making = []
+    for epoch in range(rounds + 1):
+        batches.epoch = epoch
+        started = time.perf_counter()
+        n_events = sum(int(batch.mask.sum()) for batch in batches)
+        making.append(time.perf_counter() - started)
+    trainer = TrainerSettings(accelerator="cpu", max_epochs=2, progress_bar=False)
+    model = SequenceRecommender(
+        partial(LSTM, embedding_size=100, hidden_size=100),
+        loss=SequenceLoss(kind="sampled"),
+        batch_size=BATCH_SIZE_SEQUENCES,
+        trainer=trainer,
+    ).fit(log)
+    training = model.learning_curve_[-1]["seconds"]
+    made, trained = n_events / statistics.median(making[1:]), n_events / training
+    return {"ratio": made / trained, "made": made, "trained": trained, "unit": "events/s"}
+
+
 def _tables(log: Interactions, rounds: int) -> dict[str, Any]:
     """Time steps on random users and items; of the log only the number of items is taken."""
     few, many = (_Step(NeuMF(n_rows, log.n_items), rows=True) for n_rows in (_FEW, _MANY))
@@ -151,7 +177,7 @@ class _Step:
             optimizer.step()
 
 
-TASKS = {"negatives": _negatives, "lightning": _lightning, "tables": _tables}
+TASKS = {"negatives": _negatives, "lightning": _lightning, "sequences": _sequences, "tables": _tables}
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from recdl.data.interactions import Interactions
+from recdl.data.queries import ragged_positions
 from recdl.data.sources import Filters
 
 _BLOCK = 1 << 20
@@ -47,21 +49,22 @@ def left_without(log: Interactions, gone: Mask, filters: Filters) -> Left:
         filters: The limits that the log was filtered by.
     """
     lengths = np.diff(log.offsets)
-    users, items = ~gone, np.ones(log.n_items, np.bool_)
-    n_before = int(lengths[users].sum())
+    counted = _Counted.all_of(log)
+    counted.drop(gone, np.zeros(log.n_items, np.bool_))
+    n_before = int(counted.of_users[counted.users].sum())
     n_few_users = 0
     while True:
-        of_users, of_items = _sizes(log, users, items)
-        few = users & (of_users < filters.min_user_events), items & (of_items < filters.min_item_events)
-        if not (few[0].any() or few[1].any()):
+        few_users = counted.users & (counted.of_users < filters.min_user_events)
+        few_items = counted.items & (counted.of_items < filters.min_item_events)
+        if not (few_users.any() or few_items.any()):
             if filters.min_item_users <= 1:
                 break
-            rare = items & (_item_users(log, users, items) < filters.min_item_users)
-            if not rare.any():
+            few_items = counted.items & (_item_users(log, counted.users, counted.items) < filters.min_item_users)
+            if not few_items.any():
                 break
-            n_few_users += int(of_items[rare].sum())
-            few = np.zeros_like(users), rare
-        users, items = users & ~few[0], items & ~few[1]
+            n_few_users += int(counted.of_items[few_items].sum())
+        counted.drop(few_users, few_items)
+    users, items, of_users = counted.users, counted.items, counted.of_users
     return Left(
         users=users,
         items=items,
@@ -92,16 +95,39 @@ def kept_events(log: Interactions, users: Mask, items: Mask, block: tuple[slice,
     return np.repeat(users[own], lengths) & items[log.items[events]]
 
 
-def _sizes(log: Interactions, users: Mask, items: Mask) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Count the events that are left, by user and by item."""
-    of_users, of_items = np.zeros(log.n_users, np.int64), np.zeros(log.n_items, np.int64)
-    for block in blocks(log):
-        own, events = block
-        kept = kept_events(log, users, items, block)
-        ends = np.append(0, np.cumsum(kept))
-        of_users[own] = np.diff(ends[log.offsets[own.start : own.stop + 1] - events.start])
-        of_items += np.bincount(log.items[events][kept], minlength=log.n_items)
-    return of_users, of_items
+@dataclass(eq=False)
+class _Counted:
+    """The events that are left, by user and by item; of those that are not, the counts mean nothing."""
+
+    log: Interactions
+    users: Mask
+    items: Mask
+    of_users: npt.NDArray[np.int64]
+    of_items: npt.NDArray[np.int64]
+
+    @classmethod
+    def all_of(cls, log: Interactions) -> Self:
+        of_items = np.zeros(log.n_items, np.int64)
+        for _, events in blocks(log):
+            of_items += np.bincount(log.items[events], minlength=log.n_items)
+        users, items = np.ones(log.n_users, np.bool_), np.ones(log.n_items, np.bool_)
+        return cls(log, users, items, np.diff(log.offsets), of_items)
+
+    def drop(self, users: Mask, items: Mask) -> None:
+        """Drop users and items, and what they did or was done to them from the counts of the others."""
+        self.users &= ~users
+        for own, events in blocks(self.log):
+            if users[own].any():
+                fallen = np.flatnonzero(users[own]) + own.start
+                positions = ragged_positions(self.log.offsets[fallen], self.log.offsets[fallen + 1])
+                of_items = self.log.items[positions]
+                self.of_items -= np.bincount(of_items[self.items[of_items]], minlength=self.log.n_items)
+            if items.any():
+                positions = np.flatnonzero(items[self.log.items[events]]) + events.start
+                owners = np.searchsorted(self.log.offsets, positions, side="right") - 1
+                n_own = own.stop - own.start
+                self.of_users[own] -= np.bincount(owners[self.users[owners]] - own.start, minlength=n_own)
+        self.items &= ~items
 
 
 def _item_users(log: Interactions, users: Mask, items: Mask) -> npt.NDArray[np.int64]:
