@@ -37,6 +37,11 @@ def embedded_engine(scratch: Path, *, memory_limit: str | None = None) -> Iterat
         if _disk_is_full(error):
             raise
         limit = "80% of this machine's" if memory_limit is None else memory_limit
+        if "bad allocation" in str(error):  # what the engine may take, the system does not give
+            raise DataError(
+                f"the system gives this process less memory than the engine may take, {limit}: {_reason(error)}; "
+                "lower engine.memory_limit, so that more is spilled to the disk"
+            ) from error
         raise DataError(
             f"the engine's memory, {limit}, is too little: {_reason(error)}; raise engine.memory_limit"
         ) from error

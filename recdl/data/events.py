@@ -266,6 +266,8 @@ def kept_events(events: "ibis.Table", log: FileLog, found: Audit) -> "ibis.Table
     codes = list(found.codes.items())
     raw = _behavior(events, log)
     behavior = ibis.cases(*((raw == value, code) for value, code in codes), else_=-1).cast("int8")
+    if not any(found.dropped.values()):  # what was counted need not be asked of each row again
+        return events.mutate(behavior=behavior)
     kept = events.filter(_reason(events, log) == _KEPT).mutate(behavior=behavior)
     return kept.filter(kept.behavior >= 0)
 

@@ -104,6 +104,13 @@ class Interactions:
         """(n_events,) int32, the user index of each event."""
         return np.repeat(np.arange(self.n_users, dtype=np.int32), np.diff(self.offsets))
 
+    @cached_property
+    def occurring_items(self) -> npt.NDArray[np.bool_]:
+        """(n_items,) bool, whether an item has an event."""
+        occurring = np.zeros(self.n_items, np.bool_)
+        occurring[self.items] = True
+        return occurring
+
     def behavior_codes(self, names: Sequence[str]) -> npt.NDArray[np.int8]:
         """Return the codes of the named behaviours.
 

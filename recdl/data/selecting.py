@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_BLOCK = 1 << 22
+_BLOCK = 1 << 18  # what is counted of a block stays in the cache
 _IN_MEMORY = 1 << 24  # events: 13 bytes each, and 8 more with weights and sessions
 
 Mask = npt.NDArray[np.bool_]

@@ -254,14 +254,13 @@ def test_leave_last_out_equals_a_brute_force_twin(
         assert list(zip(users, histories(query_set), targets(query_set), strict=True)) == expected
 
 
-@given(EVENTS, ANY, st.integers(1, 5), st.sampled_from([0, 1, 100]))
+@given(EVENTS, ANY, st.integers(1, 5))
 def test_the_report_counts_cold_targets_and_repeats_like_a_brute_force_twin(
-    events: list[Event], splitter: Splitter, block: int, looks: int
+    events: list[Event], splitter: Splitter, block: int
 ) -> None:
     log = log_of(events)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "_BLOCK", block)
-        patch.setattr(report, "_LOOKS", looks)
         split = cut_or_discard(splitter, log)
     known = set(split.train.items.tolist())
     for name, query_set in (("validation", split.validation), ("test", split.test)):

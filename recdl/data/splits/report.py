@@ -8,12 +8,11 @@ import numpy.typing as npt
 
 from recdl.data.interactions import Interactions
 from recdl.data.moments import iso
-from recdl.data.queries import QuerySet, ragged_positions
+from recdl.data.queries import QuerySet
 from recdl.data.sessions import Sequences
 from recdl.data.vocabulary import UNKNOWN
 
 _BLOCK = 1 << 22
-_LOOKS = 2  # times that an event may be looked at, rather than sort them
 
 
 def of_train(train: Interactions) -> dict[str, Any]:
@@ -22,7 +21,7 @@ def of_train(train: Interactions) -> dict[str, Any]:
     return {
         "events": train.n_events,
         "users": int((np.diff(train.offsets) > 0).sum()),
-        "items": int(_occurring(train).sum()),
+        "items": int(train.occurring_items.sum()),
         "first": iso(int(times.min())) if train.timed else None,
         "last": iso(int(times.max())) if train.timed else None,
     }
@@ -35,7 +34,9 @@ def of_queries(train: Interactions, log: Interactions, query_set: QuerySet) -> d
     without one. `no_history_share`: queries without history. `repeat_share`: targets in their query's own history.
     """
     queries, items = query_set.queries, query_set.target_items
-    in_train = np.append(_occurring(train), np.False_)  # at -1 is the place of an item that the log does not hold
+    in_train = np.append(
+        train.occurring_items, np.False_
+    )  # at -1 is the place of an item that the log does not hold
     has_events = np.append(np.diff(train.offsets) > 0, np.False_)
     return {
         "queries": len(queries),
@@ -71,13 +72,6 @@ def leak(train: Interactions, first_asked: int | None) -> dict[str, Any]:
     return {"train_events_after_first_test_target": share, "statement": statement}
 
 
-def _occurring(train: Interactions) -> npt.NDArray[np.bool_]:
-    """Return (n_items,) bool: whether an item has an event."""
-    occurring = np.zeros(train.n_items, np.bool_)
-    occurring[train.items] = True
-    return occurring
-
-
 def _repeats(log: Interactions, query_set: QuerySet) -> Iterator[npt.NDArray[np.bool_]]:
     """Give, by blocks, whether each target's item occurs in its query's history."""
     queries = query_set.queries
@@ -88,30 +82,33 @@ def _repeats(log: Interactions, query_set: QuerySet) -> Iterator[npt.NDArray[np.
 def _repeats_in_log(log: Interactions, query_set: QuerySet) -> Iterator[npt.NDArray[np.bool_]]:
     """Give it for histories that lie in the log, by blocks of users.
 
-    Where the histories of a block are no longer together than a few times its events, they are looked through;
-    else, as when each event is a query, the block's pairs of user and item are sorted once.
+    A history is the beginning of what its user did. Where a user is asked for one item, the block's events are
+    looked through; else its pairs of user and item are sorted once.
     """
     users = np.repeat(query_set.queries.users, query_set.target_counts)
-    starts, ends = (
-        np.repeat(bound, query_set.target_counts) for bound in (query_set.queries.starts, query_set.queries.ends)
-    )
+    ends = np.repeat(query_set.queries.ends, query_set.target_counts)
     for first, last in _blocks(log.offsets):
         rows = slice(*np.searchsorted(users, [first, last]))
-        n_events = int(log.offsets[last] - log.offsets[first])
-        if int((ends[rows] - starts[rows]).sum()) <= _LOOKS * n_events:
-            yield _found(log, query_set.target_items[rows], starts[rows], ends[rows])
-        else:
-            yield _preceded(log, (first, last), query_set.target_items[rows], users[rows], ends[rows])
+        find = _found if (np.diff(users[rows]) > 0).all() else _preceded
+        yield find(log, (first, last), query_set.target_items[rows], users[rows], ends[rows])
 
 
 def _found(
-    log: Interactions, items: npt.NDArray[np.int32], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
+    log: Interactions,
+    block: tuple[int, int],
+    items: npt.NDArray[np.int32],
+    users: npt.NDArray[np.int32],
+    ends: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.bool_]:
-    """Return whether each item is among the log's items from its start to its end."""
-    lengths = ends - starts
-    same = np.flatnonzero(log.items[ragged_positions(starts, ends)] == np.repeat(items, lengths))
+    """Return whether each item is among its user's before an end; no user of a block comes twice."""
+    first, last = block
+    offsets = log.offsets[first : last + 1]
+    asked = np.full(last - first, UNKNOWN, np.int32)  # which no event is of
+    asked[users - first] = items
+    places = np.flatnonzero(log.items[offsets[0] : offsets[-1]] == np.repeat(asked, np.diff(offsets)))
+    rows = np.searchsorted(users, first + np.searchsorted(offsets, places + offsets[0], side="right") - 1)
     found = np.zeros(len(items), np.bool_)
-    found[np.searchsorted(np.cumsum(lengths), same, side="right")] = True
+    found[rows[places + offsets[0] < ends[rows]]] = True
     return found
 
 
@@ -124,8 +121,7 @@ def _preceded(
 ) -> npt.NDArray[np.bool_]:
     """Return whether each item's first event in a block of users, by its user, precedes an end.
 
-    A history is the beginning of what its user did, so it holds an item if the item's first event precedes its
-    end: no history is ever written out, though histories of one user overlap when each event is a query.
+    No history is ever written out, though histories of one user overlap when each event is a query.
     """
     first, last = block
     start, end = log.offsets[first], log.offsets[last]
