@@ -142,7 +142,9 @@ class ExportSettings(_Settings):
     """What `export` is told."""
 
     run: str
+    checkpoint: str | None
     bundle: str | None
+    onnx: bool
     prepared: str | None
     overwrite: bool
 

@@ -8,6 +8,7 @@ from recdl.commands.ingredients import candidates, learned_from, log_of_run, mod
 from recdl.config import ExportSettings
 from recdl.evaluation.records import RunRecord
 from recdl.serving.bundle import check_bundle_folder, write_bundle
+from recdl.serving.checkpoints import read_model_checkpoint
 from recdl.signatures import checked_settings
 
 
@@ -24,9 +25,23 @@ def export(config: Mapping[str, Any]) -> None:
     record = RunRecord.open(Path(settings.run))
     folder = Path(settings.bundle) if settings.bundle else Path("bundles", record.folder.resolve().name)
     check_bundle_folder(folder, overwrite=settings.overwrite)
-    model_of_run(record)  # what was learned fits what the bundle will say the model is
+    checkpoint = None if settings.checkpoint is None else read_model_checkpoint(record, settings.checkpoint)
+    model = model_of_run(record, None if checkpoint is None else checkpoint.state)  # it fits what the bundle says
+    onnx = None
+    if settings.onnx:
+        from recdl.serving.onnx_model import onnx_model
+
+        onnx = onnx_model(model, seed=record.identity.seed)
     log = log_of_run(record, prepared=settings.prepared, progress=settings.progress)
     rule = record.config["evaluation"].get("candidates", "trained")  # a run of an earlier version has none
     allowed = candidates(learned_from(record, split_of_run(record, log)), rule)
-    write_bundle(folder, record, log, candidates=allowed, overwrite=settings.overwrite)
+    write_bundle(
+        folder,
+        record,
+        log,
+        candidates=allowed,
+        checkpoint=checkpoint,
+        onnx=onnx,
+        overwrite=settings.overwrite,
+    )
     print(folder)

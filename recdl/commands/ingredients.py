@@ -20,7 +20,7 @@ from recdl.data.splits import Split, split_log
 from recdl.errors import DataError, RecordError
 from recdl.evaluation.protocol import CandidateRule
 from recdl.evaluation.records import RunRecord
-from recdl.models.protocol import Recommender
+from recdl.models.protocol import Recommender, State
 
 _USER = "user_id"
 
@@ -129,13 +129,13 @@ def split_of_run(record: RunRecord, log: PreparedLog) -> Split:
     return split
 
 
-def model_of_run(record: RunRecord) -> Recommender:
-    """Build a run's model, with what it learned."""
+def model_of_run(record: RunRecord, state: State | None = None) -> Recommender:
+    """Build a run's model, with what it learned, or with another state of it."""
     trainer = build(_of(record, "trainer"), group="trainer")
     model: Recommender = build_model(
         _of(record, "model"), extras={"trainer": trainer, "seed": record.identity.seed}
     )
-    return model.set_state(record.state())
+    return model.set_state(record.state() if state is None else state)
 
 
 def read_users(path: Path) -> list[str]:

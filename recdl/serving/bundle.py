@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,18 @@ from recdl.errors import ConfigError, DataError, RecordError
 from recdl.evaluation.records import RunRecord
 from recdl.models.protocol import State
 from recdl.serving.card import model_card
+from recdl.serving.checkpoints import ModelCheckpoint
 from recdl.serving.manifest import CARD, FORMAT, FORMAT_VERSION, MANIFEST, read_manifest, sealed
 from recdl.storage import file_fingerprint, whole_file, whole_folder, write_json, write_text
 
+if TYPE_CHECKING:
+    from recdl.serving.onnx_model import OnnxModel
+
 WEIGHTS, USERS, ITEMS, CANDIDATES = "weights.safetensors", "users.parquet", "items.parquet", "candidates.parquet"
+ONNX = "model.onnx"
 _PARTS = ("test/", "validation/")
+_SETTINGS = ("trainer", "refit")
+"""Beside the model's own; those of the data may name a path."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +117,8 @@ def write_bundle(
     log: PreparedLog,
     *,
     candidates: npt.NDArray[np.bool_],
+    checkpoint: ModelCheckpoint | None = None,
+    onnx: "OnnxModel | None" = None,
     overwrite: bool = False,
 ) -> Bundle:
     """Write the model of a finished run as a bundle, and return the bundle as it reads.
@@ -119,6 +128,8 @@ def write_bundle(
         record: The run.
         log: The prepared log the run was trained on.
         candidates: (n_items,) bool, the items that the run ranked.
+        checkpoint: What is written in place of what the run kept; None: that.
+        onnx: The model as ONNX, to be a part of the bundle.
         overwrite: Whether a bundle at `folder` may be replaced.
 
     Raises:
@@ -129,11 +140,15 @@ def write_bundle(
     check_bundle_folder(folder, overwrite=overwrite)
     folder = folder.resolve()  # "." has no name to put beside it, and a link is to stay one
     assert candidates.dtype == np.bool_ and candidates.shape == (len(log.items),), "one flag an item of the log"
-    content = _content(record, log, n_candidates=int(candidates.sum()))
+    content = _content(record, log, checkpoint, n_candidates=int(candidates.sum()))
+    if onnx is not None:
+        content["onnx"] = dict(onnx.about)
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.replaced")
     try:
         with whole_folder(folder) as temporary:
-            _write_arrays(temporary, record.state(), log, candidates)
+            _write_arrays(temporary, record.state() if checkpoint is None else checkpoint.state, log, candidates)
+            if onnx is not None:
+                (temporary / ONNX).write_bytes(onnx.content)
             manifest = sealed({**content, "files": _files(temporary)})
             write_json(temporary / MANIFEST, manifest)
             write_text(temporary / CARD, model_card(manifest))
@@ -158,7 +173,7 @@ def read_bundle(folder: Path) -> Bundle:
         RecordError: If there is none, it is damaged or was changed, or a later recdl wrote it.
     """
     manifest = read_manifest(folder)
-    for name in (WEIGHTS, USERS, ITEMS, CANDIDATES):
+    for name in (WEIGHTS, USERS, ITEMS, CANDIDATES, *([ONNX] if manifest.get("onnx") else [])):
         if name not in manifest["files"]:
             raise RecordError(f"{folder / MANIFEST}: files.{name}: is missing; export the bundle again")
     for name, expected in manifest["files"].items():
@@ -169,7 +184,9 @@ def read_bundle(folder: Path) -> Bundle:
     return Bundle(manifest, _load_state(folder / WEIGHTS), users, items, candidates)
 
 
-def _content(record: RunRecord, log: PreparedLog, *, n_candidates: int) -> dict[str, Any]:
+def _content(
+    record: RunRecord, log: PreparedLog, checkpoint: ModelCheckpoint | None, *, n_candidates: int
+) -> dict[str, Any]:
     """Return the manifest but for its files: no raw id, no path, and nothing of the machine it was trained on."""
     identity = record.identity
     if log.fingerprint != identity.data.fingerprint:
@@ -203,10 +220,23 @@ def _content(record: RunRecord, log: PreparedLog, *, n_candidates: int) -> dict[
             "split": _plain(identity.split),
             "protocol": _plain(identity.protocol),
             "metric_version": identity.metric_version,
-            "metrics": {name: value for name, value in record.metrics.items() if name.startswith(_PARTS)},
-            "intervals": {name: list(ends) for name, ends in record.intervals.items()},
+            **_figures(record, checkpoint),
             "versions": versions,
+            "git": record.record.get("git"),
+            "settings": {name: record.config[name] for name in _SETTINGS if name in record.config},
+            "trials": record.record.get("trials"),
+            "checkpoint": None if checkpoint is None else checkpoint.name,
         },
+    }
+
+
+def _figures(record: RunRecord, checkpoint: ModelCheckpoint | None) -> dict[str, Any]:
+    """Return the metrics and their intervals: of a checkpoint what its epoch had on validation, which is all."""
+    if checkpoint is not None:
+        return {"metrics": dict(checkpoint.metrics), "intervals": {}}
+    return {
+        "metrics": {name: value for name, value in record.metrics.items() if name.startswith(_PARTS)},
+        "intervals": {name: list(ends) for name, ends in record.intervals.items()},
     }
 
 

@@ -11,7 +11,7 @@ A recommender exported by recdl {recdl_version} on {created}.
 - **Model**: `{target}`, seed {seed}; the settings are in `manifest.json`.
 - **Data**: {data} (fingerprint `{data_fingerprint}`), {n_users:,} users, {n_items:,} items;
   behaviors: {behaviors}.
-- **Trained**: by the run `{run_id}`, finished on {finished}.
+- **Trained**: by the run `{run_id}`, finished on {finished}{provenance}.
 - **Split**: {split} (fingerprint `{split_fingerprint}`). The model learned from the train part; the
   validation part may have chosen when to stop, the test part was only measured on.
 - **Recommends**: {n_candidates:,} of the {n_items:,} items, those that were ranked when it was
@@ -23,7 +23,7 @@ Full ranking over those items, protocol {protocol} (fingerprint `{protocol_finge
 metric version {metric_version}. Figures compare only with figures on the same data, split and protocol.
 
 {tables}
-## Use
+{onnx}## Use
 
     recdl recommend bundle=PATH histories=FILE k=10
 
@@ -53,6 +53,8 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         behaviors=", ".join(manifest["behaviors"]),
         run_id=run["run_id"],
         finished=run["finished"],
+        provenance=_provenance(run),
+        onnx=_onnx(manifest.get("onnx")),
         split=run["split"]["name"],
         split_fingerprint=run["split"]["fingerprint"][:12],
         history=history,
@@ -61,6 +63,36 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         metric_version=run["metric_version"],
         tables="".join(_table(run, part=part, title=title) for part, title in _PARTS.items()),
     )
+
+
+def _provenance(run: Mapping[str, Any]) -> str:
+    """Return what is known of how the run came about, as clauses that go on with a sentence."""
+    git, parts = run.get("git"), []
+    if git:
+        changed = ", with changes that were not committed" if git.get("dirty") else ""
+        parts.append(f"; code at commit `{git['commit'][:12]}`{changed}")
+    if run.get("trials"):
+        parts.append(f"; its settings are the best of {run['trials']:,} that were tried on validation")
+    if run.get("checkpoint"):
+        parts.append(f"; the weights are those of its checkpoint `{run['checkpoint']}`, which was not tested")
+    return "".join(parts)
+
+
+def _onnx(about: Mapping[str, Any] | None) -> str:
+    if not about:
+        return ""
+    rows = [f"| `{name}` | {meaning} |" for part in ("inputs", "output") for name, meaning in about[part].items()]
+    checked = f"differed by at most {about['max_difference']:.1g} when it was written"
+    lines = [
+        "## ONNX",
+        "",
+        f"`model.onnx` (opset {about['opset']}) scores as the model does; onnxruntime's scores {checked}.",
+        "",
+        "| input, output | what |",
+        "|---|---|",
+        *rows,
+    ]
+    return "\n".join([*lines, "", ""])
 
 
 def _table(run: Mapping[str, Any], *, part: str, title: str) -> str:

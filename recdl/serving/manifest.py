@@ -12,8 +12,11 @@ from recdl.storage import fingerprint
 
 MANIFEST, CARD = "manifest.json", "README.md"
 FORMAT = "recdl bundle"
-FORMAT_VERSION = 1
-"""Version of the bundle's layout. It rises when an earlier recdl could no longer read it."""
+FORMAT_VERSION = 2
+"""Version of the bundle's layout. It rises when an earlier recdl could no longer read it; earlier ones are read.
+
+2: what a run was made with (git state, trainer, trials, checkpoint), and ONNX.
+"""
 
 _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(ge=0)]
@@ -46,6 +49,18 @@ class _Run(_Part):
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     versions: dict[str, str]
+    git: dict[str, Any] | None = None
+    settings: dict[str, Any] | None = None
+    trials: int | None = None
+    checkpoint: str | None = None
+
+
+class _Onnx(_Part):
+    opset: _Count
+    inputs: Annotated[dict[str, str], Field(min_length=1)]
+    output: Annotated[dict[str, str], Field(min_length=1)]
+    tolerance: Annotated[float, Field(gt=0)]
+    max_difference: Annotated[float, Field(ge=0)]
 
 
 class _Manifest(_Part):
@@ -60,6 +75,7 @@ class _Manifest(_Part):
     behaviors: Annotated[tuple[str, ...], Field(min_length=1)]
     exclude_history: bool
     run: _Run
+    onnx: _Onnx | None = None
     files: dict[str, _File]
     checksum: _Sha256
 

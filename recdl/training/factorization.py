@@ -15,6 +15,7 @@ from recdl.data.batches import PairBatches, RowBatches
 from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries, ragged_positions
 from recdl.data.sampling import Negatives, Positives
+from recdl.data.vocabulary import UNKNOWN
 from recdl.errors import ConfigError
 from recdl.models.protocol import RankingTask, Recommender, State
 from recdl.training.losses import (
@@ -280,6 +281,21 @@ class FactorizationRecommender:
         self.network_.eval()
         self.sides_ = Sides.restored(self.features, state, self._widths())
         return self
+
+    @torch.inference_mode()
+    def tables(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the vectors that users without a history, and items, are scored by.
+
+        Returns:
+            (n_users + 1, d), the last that of whom nothing is known, and (n_items, d).
+        """
+        items = self.sides_.table("items", self._table("items"))
+        n = len(self.trained_users_) + 1
+        users = np.arange(n, dtype=np.int32)
+        users[-1] = UNKNOWN
+        nothing = np.zeros(n, np.int64)
+        queries = Queries(users, nothing, nothing, np.zeros(0, np.int32), np.zeros(0, np.int8), nothing[:0])
+        return self._user_vectors(queries, items).clone(), items.clone()
 
     def _table(self, side: Side) -> nn.Parameter:
         return _embedding(self.network_, side)

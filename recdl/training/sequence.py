@@ -163,7 +163,7 @@ class SequenceRecommender:
             DataError: If a history holds an item outside the catalogue, or a behaviour that the log did not have.
         """
         network = cast(HistoryNetwork, self.network_)
-        weight, bias = self._output_layer()
+        weight, bias = self.output_layer()
         scores = np.empty((len(queries), len(bias)), np.float32)
         lengths = np.minimum(queries.lengths + 1, self.max_length)
         for rows in in_parts(np.arange(len(queries)), lengths):
@@ -198,7 +198,7 @@ class SequenceRecommender:
     @torch.inference_mode()
     def score_state(self, state: Visits) -> npt.NDArray[np.float32]:
         """Return (n, n_items) float32 logits, as `score` does for the histories so far."""
-        return logits(state.outputs, *self._output_layer())
+        return logits(state.outputs, *self.output_layer())
 
     def _reader(self) -> VisitReader:
         return VisitReader(self.network_, self.space_, max_length=self.max_length)
@@ -250,7 +250,7 @@ class SequenceRecommender:
         return network
 
     @torch.no_grad()
-    def _output_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def output_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the weights and the bias of all items."""
         if self._layer is not None:
             return self._layer
@@ -263,7 +263,7 @@ class SequenceRecommender:
     def _keep_layer(self) -> None:
         """Put the features of all items into the output layer once, not each time it is used."""
         if self.features_ is not None:
-            self._layer = self._output_layer()
+            self._layer = self.output_layer()
 
     def _behavior_head(self) -> nn.Linear | None:
         if not self.targets.behavior_weight:

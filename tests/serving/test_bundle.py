@@ -352,3 +352,15 @@ def test_another_log_is_told_from_the_one_of_the_bundle(bundle: Bundle, tmp_path
     other = prepared_log(tmp_path / "other", fingerprint="f" * 64)
     with pytest.raises(DataError, match=r"is not the one the bundle was trained on .*histories in a file"):
         bundle.check_log(other)
+
+
+def test_a_bundle_of_the_first_format_reads(
+    tmp_path: Path, target: Path, log: PreparedLog, candidates: np.ndarray
+) -> None:
+    recommender = Popularity().fit(train_part(log))
+    write_bundle(target, finished_run(tmp_path / "r", log, recommender), log, candidates=candidates)
+    run = json.loads((target / "manifest.json").read_text(encoding="utf-8"))["run"]
+    for name in ("git", "settings", "trials", "checkpoint"):
+        del run[name]
+    change_manifest(target, run=run, format_version=1)
+    assert read_bundle(target).manifest["format_version"] == 1
