@@ -161,7 +161,7 @@ def _final(config: Mapping[str, Any], folder: Path, best: TrialResult, *, n_tria
     try:
         record = RunRecord.open(folder / "best")
         same = all(record.config.get(key) == point[key] for key in ("model", "refit", "seed"))
-        if same and record.identity.data.fingerprint == data and record.record.get("trials") == n_trials:
+        if same and record.identity.data.fingerprint == data and record.trials == n_trials:
             return record
     except RecordError:
         pass  # there is none yet, or one that was cut off

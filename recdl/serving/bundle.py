@@ -224,7 +224,7 @@ def _content(
             "versions": versions,
             "git": record.record.get("git"),
             "settings": {name: record.config[name] for name in _SETTINGS if name in record.config},
-            "trials": record.record.get("trials"),
+            "trials": record.trials,
             "checkpoint": None if checkpoint is None else checkpoint.name,
         },
     }

@@ -71,7 +71,7 @@ def _provenance(run: Mapping[str, Any]) -> str:
     if git:
         changed = ", with changes that were not committed" if git.get("dirty") else ""
         parts.append(f"; code at commit `{git['commit'][:12]}`{changed}")
-    if run.get("trials"):
+    if (run.get("trials") or 1) > 1:
         parts.append(f"; its settings are the best of {run['trials']:,} that were tried on validation")
     if run.get("checkpoint"):
         parts.append(f"; the weights are those of its checkpoint `{run['checkpoint']}`, which was not tested")

@@ -10,6 +10,7 @@ from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, RecordError
 from recdl.models.networks.cnn import CNN
+from recdl.models.networks.events import OutputSettings
 from recdl.models.networks.gru import GRU
 from recdl.models.networks.lstm import LSTM
 from recdl.models.networks.matrix_factorization import MatrixFactorization
@@ -30,6 +31,9 @@ NETWORKS: dict[str, Any] = {
     "lstm": partial(LSTM, embedding_size=8, hidden_size=12, n_layers=2),
     "gru": partial(GRU, embedding_size=8, hidden_size=12, layer_norm=True),
     "sasrec": partial(SASRec, embedding_size=8, n_layers=2, n_heads=2, feedforward_size=8),
+    "lstm with recall": partial(
+        LSTM, embedding_size=8, hidden_size=12, output=OutputSettings(recall=True, temperature=0.1)
+    ),
     "cnn": partial(CNN, embedding_size=8, kernel_size=3, dilations=(1, 2)),
 }
 PAIRS: dict[str, Any] = {
