@@ -95,6 +95,7 @@ class TrainSettings(_RunSettings):
 
     model: Node
     start_from: tuple[str, ...]
+    resume: str | None = None
     trials: int = Field(default=1, ge=1)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recdl.commands.clock import stamp
+from recdl.commands.resuming import asked_to_resume, resumed_config
 from recdl.config import CONFIGS, compose_unchecked, resolve
 from recdl.errors import ConfigError, RecdlError
 
@@ -86,6 +87,9 @@ def _run(verb: str) -> int:
     renamed = [meant + one.removeprefix(given) if given and one.startswith(given) else one for one in sys.argv[1:]]
     sys.argv[1:] = _in_order(renamed, key=_POSITIONAL.get(verb))
     arguments = get_args_parser().parse_args()
+    if verb == "train" and (folder := asked_to_resume(arguments.overrides)) and _works(arguments):
+        _resume(Path(folder), arguments)
+        return 0
     sweep = _check(verb, arguments) if _works(arguments) else None
     if sweep is not None and verb != "train":
         raise ConfigError(f"--multirun: {verb} cannot sweep; train can")
@@ -113,6 +117,14 @@ def _run(verb: str) -> int:
 
         report_sweep(sweep)
     return status or int(bool(failures))
+
+
+def _resume(folder: Path, arguments: Namespace) -> None:
+    """Go on with a run that was cut off: with its configuration, which is composed of nothing."""
+    if arguments.multirun:
+        raise ConfigError("resume: goes on with one run; a sweep is no run: resume its points, or start it again")
+    config = resumed_config(folder, arguments.overrides)
+    import_module("recdl.commands.train").train(config)
 
 
 def _refuse_options(given: Sequence[str], parser: ArgumentParser) -> None:

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from recdl.commands.ingredients import candidates, check_refit, fresh_folder, settings_of
+from recdl.commands.ingredients import candidates, check_refit, find_prepared, fresh_folder, settings_of
 from recdl.commands.recording import Asked, deciding_metric, print_summary, record_evaluations, record_split
+from recdl.commands.resuming import telling_how_to_go_on
 from recdl.commands.starting import open_starts, start
 from recdl.config import TrainSettings, build, build_model
 from recdl.data.engines.protocol import Engine
@@ -20,9 +22,11 @@ from recdl.evaluation.comparison import validation_metric
 from recdl.evaluation.measures import check_protocol
 from recdl.evaluation.protocol import EvaluationProtocol
 from recdl.evaluation.records import Ingredient, RunIdentity, RunRecord, RunWriter, check_run_folder
+from recdl.evaluation.unfinished import UnfinishedRun
 from recdl.metrics.ranking import METRIC_VERSION
 from recdl.models.protocol import RankingTask, Recommender, Refittable
 from recdl.signatures import checked_settings
+from recdl.training.leftovers import forget_unfinished
 from recdl.training.settings import TrainerSettings
 
 
@@ -67,23 +71,39 @@ def record_run(config: Mapping[str, Any], *, trial: Trial | None = None, trials:
         RecdlError: As `train` does.
     """
     settings = checked_settings(TrainSettings, config)
+    cut_off = None if settings.resume is None else UnfinishedRun.open(Path(settings.resume))
     name = f"{settings.data['name']}-{settings.names['model']}"
     folder = Path(settings.run_dir) if settings.run_dir else fresh_folder(Path("runs"), name)
-    check_run_folder(folder, overwrite=settings.overwrite)
+    if cut_off is None:
+        check_run_folder(folder, overwrite=settings.overwrite)
     plan = _Plan.of(settings, folder, after_epoch=None if trial is None else trial.after_epoch)
-    log = prepare(plan.source, Path(settings.prepared_root), engine=plan.engine, progress=settings.progress)
+    log = _log(settings, plan, cut_off)
     check_protocol(plan.protocol, log.interactions)
     split = split_log(plan.splitter, log)
     if settings.refit:
         check_refit(split)
     start(plan.model, plan.starts, log, split)
-    writer = RunWriter.start(
-        folder,
-        config=config,
-        identity=_identity(settings, log, split, plan.protocol),
-        overwrite=settings.overwrite,
-        trials=settings.trials if trials is None else trials,
-    )
+    identity = _identity(settings, log, split, plan.protocol)
+    if cut_off is not None:
+        cut_off.check_identity(identity)
+        writer = RunWriter.go_on(folder, cut_off.started)
+    else:
+        writer = RunWriter.start(
+            folder,
+            config=config,
+            identity=identity,
+            overwrite=settings.overwrite,
+            trials=settings.trials if trials is None else trials,
+        )
+    with nullcontext() if trial is not None else telling_how_to_go_on(folder):
+        record = _fit_and_evaluate(settings, plan, split, writer, trial)
+    forget_unfinished(folder)
+    return record
+
+
+def _fit_and_evaluate(
+    settings: TrainSettings, plan: "_Plan", split: Split, writer: RunWriter, trial: Trial | None
+) -> RunRecord:
     record_split(writer, split)
     started = time.perf_counter()
     allowed = candidates(split.train, plan.protocol.candidates)
@@ -105,7 +125,7 @@ def record_run(config: Mapping[str, Any], *, trial: Trial | None = None, trials:
     if split.known is not None and settings.refit:
         learned_from = split.known()
         started = time.perf_counter()
-        model, epochs = _refitted(settings, model, learned_from, curve, folder)
+        model, epochs = _refitted(settings, model, learned_from, curve, writer.folder)
         figures |= {"time/refit_seconds": time.perf_counter() - started} | epochs
     figures |= record(model, [Asked("test", split.test, learned_from)])
     writer.write_state(model.get_state())
@@ -135,6 +155,16 @@ def _refitted(
     return model, {"model/refit_epochs": float(epochs)}
 
 
+def _log(settings: TrainSettings, plan: "_Plan", cut_off: UnfinishedRun | None) -> PreparedLog:
+    """Prepare the log, or open it; a run is gone on with on the log that it was started on, if that is there."""
+    root = Path(settings.prepared_root)
+    if cut_off is not None:
+        prepared = find_prepared(root, fingerprint=cut_off.started["identity"]["data"]["fingerprint"])
+        if prepared is not None:
+            return PreparedLog.open(prepared)
+    return prepare(plan.source, root, engine=plan.engine, progress=settings.progress)
+
+
 def _model(settings: TrainSettings, folder: Path, **changes: Any) -> Recommender:
     """Construct the model, unfitted, with the trainer that writes into `folder`."""
     trainer = replace(_trainer(settings, folder), **changes)
@@ -144,9 +174,8 @@ def _model(settings: TrainSettings, folder: Path, **changes: Any) -> Recommender
 
 def _trainer(settings: TrainSettings, folder: Path) -> TrainerSettings:
     tracking = build(settings.tracking, group="tracking")
-    trainer: TrainerSettings = build(
-        settings.trainer, group="trainer", extras={"folder": folder, "tracking": tracking}
-    )
+    extras = {"folder": folder, "tracking": tracking, "resume": settings.resume is not None}
+    trainer: TrainerSettings = build(settings.trainer, group="trainer", extras=extras)
     return trainer
 
 

@@ -1,4 +1,4 @@
-"""Values as the JSON files of a run record hold them, written and read."""
+"""Values as the JSON and YAML files of a run record hold them, written and read."""
 
 import json
 import math
@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from recdl.errors import RecordError
 
@@ -56,3 +59,18 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RecordError(f"{path} is damaged: it holds no mapping; run it again")
     return value
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping, unresolved.
+
+    Raises:
+        RecordError: If it is missing or damaged.
+    """
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (OSError, YAMLError, OmegaConfBaseException) as error:
+        raise RecordError(f"{path} is missing or damaged ({error}); run it again") from error
+    if not isinstance(config, dict) or not config:
+        raise RecordError(f"{path} is damaged: it holds no mapping; run it again")
+    return {str(key): value for key, value in config.items()}

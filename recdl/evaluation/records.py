@@ -17,17 +17,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from yaml import YAMLError
 
 from recdl.errors import ConfigError, RecordError
 from recdl.evaluation import provenance
 from recdl.evaluation.lists import write_lists
-from recdl.evaluation.record_values import number, plain, read_json, read_mapping
+from recdl.evaluation.locks import LOCK, lock_folder
+from recdl.evaluation.record_values import number, plain, read_config, read_json, read_mapping
 from recdl.models.protocol import State
-from recdl.storage import whole_file, write_json, write_text
+from recdl.storage import fingerprint, whole_file, write_json, write_text
 
 if TYPE_CHECKING:
     from recdl.evaluation.evaluate import Evaluation
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 """Version of the folder's layout. It rises when an earlier recdl could no longer read it."""
 
-STARTED, RECORD, _CONFIG = "started.json", "record.json", "config.yaml"
+STARTED, RECORD, CONFIG = "started.json", "record.json", "config.yaml"
 _METRICS, _INTERVALS, _SPLIT, _CURVE = "metrics.json", "intervals.json", "split.json", "learning_curve.json"
 _TRIALS = "trials.json"
 _STATE = Path("model", "state.safetensors")
@@ -100,7 +99,8 @@ class RunRecord:
                 raise RecordError(f"{folder} is not the folder of a run: it holds no {RECORD}")
             raise RecordError(
                 f"the run in {folder} was cut off, or is still going: it has a {STARTED} but no {RECORD}; "
-                f"wait for it, or run it again with run_dir={folder} overwrite=true"
+                f"wait for it, go on with it (train.py resume={folder}), or run it again with run_dir={folder} "
+                "overwrite=true"
             )
         record = read_mapping(folder / RECORD)
         if record.get("format_version") != FORMAT_VERSION:
@@ -108,8 +108,8 @@ class RunRecord:
                 f"{folder / RECORD} has format version {record.get('format_version')!r}, but this recdl reads "
                 f"version {FORMAT_VERSION}; open it with the recdl that wrote it"
             )
-        identity = _read_identity(folder / RECORD, record)
-        return cls(folder, record, read_mapping(folder / _METRICS), _read_config(folder / _CONFIG), identity)
+        identity = read_identity(folder / RECORD, record)
+        return cls(folder, record, read_mapping(folder / _METRICS), read_config(folder / CONFIG), identity)
 
     @property
     def run_id(self) -> str:
@@ -208,6 +208,7 @@ def check_run_folder(folder: Path, *, overwrite: bool = False) -> None:
         state = "holds a finished run" if (folder / RECORD).is_file() else "holds a run that did not finish (yet)"
         raise ConfigError(
             f"run_dir={folder} {state}; choose another run_dir, or give overwrite=true to replace it"
+            + ("" if (folder / RECORD).is_file() else f", or resume={folder} alone to go on with it")
         )
 
 
@@ -216,6 +217,7 @@ class RunWriter:
 
     def __init__(self, folder: Path, started: dict[str, Any]) -> None:
         self.folder = folder
+        self._lock = lock_folder(folder)
         self._started = started
         self._clock = time.monotonic()
         self._metrics: dict[str, float] = {}
@@ -237,9 +239,12 @@ class RunWriter:
         `trials` is how many settings were tried on validation to come to these, where that is known.
 
         Raises:
-            ConfigError: If `folder` is taken, be it by a process that is starting a run in it at this moment.
+            ConfigError: If `folder` is taken, be it by a process that is starting a run in it at this moment, or
+                is at work in it, whatever `overwrite` says.
         """
         check_run_folder(folder, overwrite=overwrite)
+        if (folder / LOCK).exists():
+            lock_folder(folder).release()
         text = OmegaConf.to_yaml(OmegaConf.create(plain(config)))
         started = {
             "format_version": FORMAT_VERSION,
@@ -249,19 +254,37 @@ class RunWriter:
             "command": provenance.command_line(),
             "git": provenance.git_state(Path.cwd()),
             "versions": provenance.versions(),
+            "config_fingerprint": fingerprint(text),
             "started": _now(),
         }
         earlier = _set_aside(folder) if overwrite else None
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _create(folder / STARTED, started)
-            write_text(folder / _CONFIG, text)
+            write_text(folder / CONFIG, text)
         except BaseException:
             _put_back(earlier, folder, run_id=started["run_id"])
             raise
         if earlier is not None:
             shutil.rmtree(earlier)
         return cls(folder, started)
+
+    @classmethod
+    def go_on(cls, folder: Path, started: Mapping[str, Any]) -> Self:
+        """Take over the folder of a run that was cut off, and note that it is gone on with.
+
+        Args:
+            folder: The folder.
+            started: What was written down when it started.
+
+        Raises:
+            ConfigError: If a process is still at work in it.
+        """
+        writer = cls(folder, dict(started))
+        again = {"at": _now(), "command": provenance.command_line()}
+        writer._started["resumed"] = [*started.get("resumed", []), again]
+        write_json(folder / STARTED, writer._started)
+        return writer
 
     def write_evaluation(self, part: str, evaluation: "Evaluation") -> None:
         """Write the metrics, intervals, lists and per-query results of one part ("test" or "validation")."""
@@ -322,6 +345,8 @@ class RunWriter:
         }
         self._check_folder()
         write_json(self.folder / RECORD, self._started | finished)
+        (self.folder / LOCK).unlink(missing_ok=True)
+        self._lock.release()
         return RunRecord.open(self.folder)
 
     def _check_folder(self) -> None:
@@ -370,7 +395,16 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _read_identity(path: Path, record: Mapping[str, Any]) -> RunIdentity:
+def read_identity(path: Path, record: Mapping[str, Any]) -> RunIdentity:
+    """Return what a run is a run of.
+
+    Args:
+        path: The file that was read, for messages.
+        record: What it holds.
+
+    Raises:
+        RecordError: If it does not say.
+    """
     try:
         known = record["identity"]
         parts = {name: Ingredient(**known[name]) for name in ("data", "split", "protocol")}
@@ -379,13 +413,3 @@ def _read_identity(path: Path, record: Mapping[str, Any]) -> RunIdentity:
         return RunIdentity(**{**known, **parts})
     except (KeyError, TypeError) as error:
         raise RecordError(f"{path} is damaged: it does not say what was run ({error}); run it again") from error
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OSError, YAMLError, OmegaConfBaseException) as error:
-        raise RecordError(f"{path} is missing or damaged ({error}); run it again") from error
-    if not isinstance(config, dict) or not config:
-        raise RecordError(f"{path} is damaged: it holds no mapping; run it again")
-    return {str(key): value for key, value in config.items()}

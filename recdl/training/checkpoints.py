@@ -13,13 +13,13 @@ from torch import nn
 
 from recdl.errors import RecordError
 from recdl.storage import whole_file
+from recdl.training.leftovers import FINISHED
 
 FORMAT_VERSION = 1
 """Of what a checkpoint holds. It rises when an earlier recdl could no longer go on from one."""
 
 _N_LAST = 2  # so that one is left where the newest turns out to be damaged
 _LAST, _BEST = re.compile(r"last-(\d+)-(\d+)\.ckpt"), re.compile(r"best-(\d+)\.ckpt")
-_FINISHED = "finished.ckpt"
 
 
 class Position(NamedTuple):
@@ -94,7 +94,7 @@ class CheckpointFolder:
 
     def clear(self) -> None:
         """Remove the checkpoints of an earlier fit, which are none of this one."""
-        for path in [*self._found(_LAST).values(), *self._found(_BEST).values(), self.path / _FINISHED]:
+        for path in [*self._found(_LAST).values(), *self._found(_BEST).values(), self.path / FINISHED]:
             path.unlink(missing_ok=True)
 
     def newest(self) -> Path | None:
@@ -103,7 +103,7 @@ class CheckpointFolder:
         What is damaged is told on standard error.
         """
         last = self._found(_LAST)
-        for path in [self.path / _FINISHED, *(last[key] for key in sorted(last, reverse=True))]:
+        for path in [self.path / FINISHED, *(last[key] for key in sorted(last, reverse=True))]:
             if not path.exists():
                 continue
             try:
@@ -178,9 +178,9 @@ class CheckpointFolder:
         Raises:
             RecordError: If it cannot be written; the fit can then be gone on with.
         """
-        write_checkpoint(self.path / _FINISHED, content)
+        write_checkpoint(self.path / FINISHED, content)
         for path in [*self._found(_LAST).values(), *self._damaged]:
-            if path.name != _FINISHED:
+            if path.name != FINISHED:
                 path.unlink(missing_ok=True)
         self._keep_best(n_epochs, best)
 
@@ -218,13 +218,6 @@ def check_same_model(path: Path, content: Mapping[str, Any], module: nn.Module) 
 
 def _shape(shape: tuple[int, ...] | None) -> str:
     return "missing" if shape is None else f"of shape {shape}"
-
-
-def forget_unfinished(run: Path) -> None:
-    """Remove from the folder of a finished run what it took to go on; the weights of the best epochs stay."""
-    for folder in run.rglob("checkpoints"):
-        for path in [*folder.glob("last-*.ckpt"), folder / _FINISHED]:
-            path.unlink(missing_ok=True)
 
 
 def _make_durable(path: Path) -> None:

@@ -254,7 +254,7 @@ def test_a_file_is_no_run_folder(tmp_path: Path) -> None:
 def test_overwriting_leaves_nothing_of_the_earlier_run(tmp_path: Path) -> None:
     write_run(tmp_path / "run")
     start(tmp_path / "run", overwrite=True)
-    assert sorted(contents(tmp_path)) == ["run/config.yaml", "run/started.json"]
+    assert sorted(contents(tmp_path)) == ["run/.lock", "run/config.yaml", "run/started.json"]
 
 
 @pytest.mark.parametrize("failing", ["_create", "write_text"])
@@ -306,8 +306,17 @@ def test_of_runs_started_at_once_in_one_folder_only_one_goes_on(
     assert RunRecord.open(tmp_path / "run").run_id == finished
 
 
+def test_a_run_that_is_still_going_is_not_overwritten(tmp_path: Path) -> None:
+    first = start(tmp_path / "run")
+    with pytest.raises(ConfigError, match="another process is at work on the run in"):
+        start(tmp_path / "run", overwrite=True)
+    first.finish(fit_seconds=0)
+    start(tmp_path / "run", overwrite=True)
+
+
 def test_a_run_whose_folder_was_taken_over_does_not_mix_with_the_new_one(tmp_path: Path) -> None:
     first = start(tmp_path / "run")
+    (tmp_path / "run" / ".lock").unlink()  # as on a disk that knows no locks
     second = start(tmp_path / "run", overwrite=True)
     with pytest.raises(RecordError, match="was removed or taken over by another run"):
         first.write_state({"weights": np.zeros(2)})
