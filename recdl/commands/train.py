@@ -144,15 +144,15 @@ def _refitted(
     Returns:
         The model, and how many epochs it was trained for, by metric name; empty for one that learns in one go.
     """
+    trainer = _trainer(settings, folder)
     if not curve:
-        model = fitted.refit(known) if isinstance(fitted, Refittable) else _model(settings, folder).fit(known)
+        model = fitted.refit(known) if isinstance(fitted, Refittable) else _model(settings, trainer).fit(known)
         return model, {}
-    epochs = _trainer(settings, folder).best_epochs(curve)
     if isinstance(fitted, Refittable):
         model = fitted.refit(known)
     else:
-        model = _model(settings, folder / "refit", max_epochs=epochs).fit(known)
-    return model, {"model/refit_epochs": float(epochs)}
+        model = _model(settings, trainer.again(curve)).fit(known)
+    return model, {"model/refit_epochs": float(trainer.best_epochs(curve))}
 
 
 def _log(settings: TrainSettings, plan: "_Plan", cut_off: UnfinishedRun | None) -> PreparedLog:
@@ -165,9 +165,8 @@ def _log(settings: TrainSettings, plan: "_Plan", cut_off: UnfinishedRun | None) 
     return prepare(plan.source, root, engine=plan.engine, progress=settings.progress)
 
 
-def _model(settings: TrainSettings, folder: Path, **changes: Any) -> Recommender:
-    """Construct the model, unfitted, with the trainer that writes into `folder`."""
-    trainer = replace(_trainer(settings, folder), **changes)
+def _model(settings: TrainSettings, trainer: TrainerSettings) -> Recommender:
+    """Construct the model, unfitted."""
     model: Recommender = build_model(settings.model, extras={"trainer": trainer, "seed": settings.seed})
     return model
 
@@ -192,7 +191,7 @@ class _Plan:
 
     @classmethod
     def of(cls, settings: TrainSettings, folder: Path, **extras: Any) -> Self:
-        model = _model(settings, folder, **extras)
+        model = _model(settings, replace(_trainer(settings, folder), **extras))
         return cls(
             source=build(settings.data, group="data"),
             engine=build(settings.engine, group="engine"),

@@ -97,9 +97,7 @@ class Ensemble:
                 continue
             curve, trainer = getattr(fitted, "learning_curve_", []), self.trainer
             if curve:
-                trainer = replace(trainer, max_epochs=trainer.best_epochs(curve))
-            if trainer.folder is not None:
-                trainer = replace(trainer, folder=trainer.folder / "refit")
+                trainer = trainer.again(curve)
             fresh.members_[name] = fresh._made(name, trainer).fit(train)
         return fresh._keep(self.weights_)
 

@@ -12,6 +12,7 @@ from recdl.errors import DataError
 from recdl.training.losses import row_softmax, sampled_row_softmax
 from recdl.training.optimizers import RowAdamW, RowTable
 from recdl.training.processes import Processes, part
+from recdl.training.schedules import Schedule, set_rates
 from recdl.training.sides import Lookup, Sides
 
 _CHECK_EVERY = 50
@@ -33,6 +34,8 @@ class FitModule(pl.LightningModule):
         self.gradient_clip: float | None = None
         self.processes = Processes()
         self.accumulate = 1
+        self.schedule = Schedule()
+        self.planned_epochs = 1
         self.steps_per_epoch = 1
         self.batches_done = 0
         self.batches_in_all = 0
@@ -126,7 +129,10 @@ class FitModule(pl.LightningModule):
             self._meet()
         if self.gradient_clip is not None:
             clip_gradient(self.parameters(), self.gradient_clip)
+        share = self._share() if self.schedule.moves else None
         for optimizer in optimizers:
+            if share is not None:
+                set_rates(optimizer.param_groups, share)
             optimizer.step()
         self._steps += 1
         self.steps_in_all += 1
@@ -144,6 +150,11 @@ class FitModule(pl.LightningModule):
                     f"weights of {name} are not finite after epoch {self.current_epoch}, step {self.steps_in_all}:"
                     f" training diverged; {self._advice()}"
                 )
+
+    def _share(self) -> float:
+        return self.schedule.share(
+            self.steps_in_all, steps_per_epoch=self.steps_per_epoch, epochs=self.planned_epochs
+        )
 
     def _meet(self) -> None:
         """Add up the gradients of all processes; a process that had no part of the step adds nothing."""
@@ -226,10 +237,11 @@ class InteractionModule(FitModule):
         if self.rows:
             optimizers.append(RowAdamW(tables, lr=self.learning_rate, keep=keep))
         groups: list[dict[str, Any]] = [{"params": layers, "weight_decay": 0.0}] if layers else []
+        decay = {"weight_decay": (1.0 - keep) / self.learning_rate, "keep": keep}
         if not self.rows:
-            groups.append({"params": tables, "weight_decay": (1.0 - keep) / self.learning_rate})
+            groups.append({"params": tables, **decay})
         if encoders := list(self.sides.parameters()):
-            groups.append({"params": encoders, "weight_decay": (1.0 - keep) / self.learning_rate})
+            groups.append({"params": encoders, **decay})
         if groups:
             optimizers.append(torch.optim.AdamW(groups, lr=self.learning_rate, fused=True))
         return optimizers

@@ -146,6 +146,7 @@ class SequenceRecommender:
                 behavior_weight=self.targets.behavior_weight,
                 averaging=self.averaging,
             )
+            module.steps_per_epoch = len(batches)
             if module.average is not None:
                 self.network_ = module.average.network
             self.learning_curve_ = fit_network(self, module, batches, validation=validation, settings=self.trainer)

@@ -1,12 +1,13 @@
 """Where and how long to train: settings only, so that checking them does not wait for torch and Lightning."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from recdl.errors import ConfigError
 from recdl.metrics.ranking import RANKING_METRICS
+from recdl.training.schedules import Schedule
 from recdl.training.tracking import Tracking
 
 
@@ -53,6 +54,7 @@ class TrainerSettings:
         precision: As Lightning names it.
         gradient_clip: Largest norm of the gradient; None leaves it as it is.
         checkpoint: How often, and how many.
+        schedule: How the learning rate moves from step to step.
         progress_bar: Whether to show one; where standard error is no terminal, a line an epoch takes its place.
         tracking: Where losses and metrics are logged, beside the run record.
         folder: The run's folder, for checkpoints and logs; None keeps nothing.
@@ -71,6 +73,7 @@ class TrainerSettings:
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     gradient_clip: float | None = None
     checkpoint: CheckpointSettings = CheckpointSettings()
+    schedule: Schedule = field(default_factory=Schedule)
     progress_bar: bool = True
     tracking: Tracking | None = None
     folder: Path | None = None
@@ -81,6 +84,11 @@ class TrainerSettings:
         for name in ("max_epochs", "patience", "devices", "nodes", "accumulate", "validation_queries"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ConfigError(f"trainer.{name} must be at least 1, not {getattr(self, name)}")
+        planned = self.schedule.epochs or self.max_epochs
+        if self.schedule.warmup and not self.schedule.warmup < planned:
+            raise ConfigError(
+                f"trainer.schedule.warmup={self.schedule.warmup} leaves nothing of the {planned} epochs planned"
+            )
         metric, _, cutoff = self.monitor.partition("@")
         if metric not in RANKING_METRICS or not cutoff.isdigit() or int(cutoff) < 1:
             raise ConfigError(
@@ -109,6 +117,10 @@ class TrainerSettings:
         return bool(best) and len(curve) - 1 - best[0] >= self.patience
 
     def again(self, curve: Sequence[Mapping[str, float]]) -> "TrainerSettings":
-        """Return the settings of a fit for the best epochs of `curve`, without validation, in its own folder."""
+        """Return the settings of a fit for the best epochs of `curve`, without validation, in its own folder.
+
+        The learning rate moves as it did, towards the end of as many epochs as were planned then.
+        """
         folder = None if self.folder is None else self.folder / "refit"
-        return replace(self, max_epochs=self.best_epochs(curve), folder=folder)
+        schedule = replace(self.schedule, epochs=self.schedule.epochs or self.max_epochs)
+        return replace(self, max_epochs=self.best_epochs(curve), folder=folder, schedule=schedule)

@@ -62,6 +62,7 @@ def fit_network(
         torch.manual_seed(torch.initial_seed() + processes.rank)
     module.gradient_clip = settings.gradient_clip
     module.accumulate = settings.accumulate
+    module.schedule, module.planned_epochs = settings.schedule, settings.max_epochs
     module.processes = processes
     with _checkpoints(settings, processes) as folder, _without_noise(), held_signals() as interruptions:
         course = Course(

@@ -18,6 +18,7 @@ from recdl.models.protocol import RankingTask
 from recdl.training.augmentation import Augmentation
 from recdl.training.factorization import FactorizationRecommender
 from recdl.training.modules import FitModule
+from recdl.training.schedules import Schedule
 from recdl.training.sequence import SequenceRecommender
 from recdl.training.sequence_losses import SequenceLoss
 from recdl.training.settings import CheckpointSettings, TrainerSettings
@@ -70,6 +71,7 @@ def _settings(folder: Path, **changes: Any) -> TrainerSettings:
         "patience": 2,
         "monitor": "ndcg@5",
         "checkpoint": CheckpointSettings(every_steps=3),
+        "schedule": Schedule(kind="cosine", warmup=0.5),
         "progress_bar": False,
         "tracking": TensorBoardTracking(),
         "folder": folder,
