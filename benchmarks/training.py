@@ -70,6 +70,11 @@ _SAMPLED = ["--n-negatives", "2048"]
 PEERS = {
     ("recbole", "neumf"): ["recbole_neumf.py", "--batch-size", "4096", "--n-negatives", "4"],
     ("lazy", "neumf"): ["lazy_loop.py", "--batch-size", "819", "--n-negatives", "4"],
+    ("recbole", "lstm-full"): ["recbole_gru4rec.py"],
+    ("recbole", "lstm-sampled"): ["recbole_gru4rec.py"],
+    ("bare", "lstm-sampled"): ["lstm_loop.py", *_SAMPLED],
+    ("rectools", "sasrec-full"): ["rectools_sasrec.py"],
+    ("rectools", "sasrec-sampled"): ["rectools_sasrec.py", *_SAMPLED],
     ("replay", "lstm-full"): ["replay_sasrec.py"],
     ("replay", "lstm-sampled"): ["replay_sasrec.py", *_SAMPLED],
     ("replay", "sasrec-full"): ["replay_sasrec.py"],

@@ -48,7 +48,7 @@ def main() -> None:
     log = Path(arguments.log).resolve()
     # RecBole leaves a folder of TensorBoard events wherever it is run.
     with tempfile.TemporaryDirectory(prefix="recdl-recbole-") as folder, contextlib.chdir(folder):
-        _write_atomic(log, Path(folder))
+        write_atomic(log, Path(folder), _NAME)
         started = time.perf_counter()
         config = Config(model="NeuMF", dataset=_NAME, config_dict=_settings(arguments, folder))
         init_seed(config["seed"], True)
@@ -62,12 +62,12 @@ def main() -> None:
     report(side="recbole NeuMF", unit="samples/s", **meter.figures(), preparation_seconds=preparation)
 
 
-def _write_atomic(log: Path, folder: Path) -> None:
+def write_atomic(log: Path, folder: Path, name: str) -> None:
     """Write the log the way RecBole reads it; this is not counted as its preparation."""
-    (folder / _NAME).mkdir()
+    (folder / name).mkdir()
     read_indexed(log).rename(
         columns={"user_id": "user_id:token", "item_id": "item_id:token", "timestamp": "timestamp:float"}
-    ).to_csv(folder / _NAME / f"{_NAME}.inter", sep="\t", index=False)
+    ).to_csv(folder / name / f"{name}.inter", sep="\t", index=False)
 
 
 def _settings(arguments: Namespace, folder: str) -> dict[str, Any]:

@@ -165,13 +165,12 @@ class SequenceRecommender:
         """
         network = cast(HistoryNetwork, self.network_)
         weight, bias = self.output_layer()
-        scores = np.empty((len(queries), len(bias)), np.float32)
+        outputs = torch.empty(len(queries), weight.shape[1], device=weight.device)
         lengths = np.minimum(queries.lengths + 1, self.max_length)
         for rows in in_parts(np.arange(len(queries)), lengths):
             events = self.space_.latest(queries[rows], lengths[rows]).to(device_of(self.network_))
-            outputs = last_outputs(network, events, lengths[rows])
-            scores[rows] = logits(outputs, weight, bias)
-        return scores
+            outputs[torch.from_numpy(rows)] = last_outputs(network, events, lengths[rows]).float()
+        return logits(outputs, weight, bias)  # at once: parts of rows would have to be put together
 
     def begin(self, histories: Queries) -> Visits:
         """Return what is kept of some histories, to be gone on from as events come.

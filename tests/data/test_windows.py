@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
+from recdl.data.sessions import sequences
 from recdl.data.windows import N_GAPS, EventSpace, SequenceBatches, gap_bins
 from recdl.errors import DataError
 from tests.logs import log_of_events
@@ -100,6 +101,13 @@ def test_every_event_is_a_target_exactly_once_after_the_event_before_it(
         assert (batch.items[~batch.mask] == n_items).all()
         assert (batch.behaviors[~batch.mask] == 2).all()
     assert seen == Counter(range(n_items))
+
+
+def test_a_session_begins_anew_whatever_its_user_did_before() -> None:
+    log = sequences(_times([10, 20, 5000, 5010, 5020]), "1h").log
+    batches = SequenceBatches(log, batch_size=1, max_length=9, seed=0)
+    found = {batch.targets[0, 0].item(): (batch.items[0].tolist(), batch.gaps[0].tolist()) for batch in batches}
+    assert found == {0: ([6, 0], [0, 0]), 2: ([6, 2, 3], [0, 0, 4])}  # 6 is the start
 
 
 def test_windows_of_like_length_share_a_batch() -> None:

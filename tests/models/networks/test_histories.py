@@ -96,6 +96,18 @@ def test_one_event_at_a_time_from_the_state_gives_the_same(name: str, n_layers: 
 
 
 @recurrent
+def test_the_state_begins_anew_with_each_window_at_its_first_event(name: str) -> None:
+    network = _network(name)
+    events = _events([[1, 5, 2, 7], [3, 3, 2, 7]])
+    state = network.read(Events(*(column[:, :2] for column in events)))[1]
+    later = Events(*(column[:, 2:] for column in events))
+    going_on, anew = network.read(later, state)[0], network(later)
+    assert torch.equal(anew[0], anew[1])
+    assert not torch.isclose(going_on[0, 0], going_on[1, 0]).any()
+    assert not torch.isclose(going_on[:, 0], anew[:, 0]).any()
+
+
+@recurrent
 def test_rows_that_have_read_more_or_less_go_on_together(name: str) -> None:
     network = _network(name, n_layers=2, output=OutputSettings(recall=True))
     events = _events([[1, 5, 2, 7], [3, 3, 8, 0]])
