@@ -74,7 +74,6 @@ PEERS = {
     ("recbole", "lstm-sampled"): ["recbole_gru4rec.py"],
     ("bare", "lstm-sampled"): ["lstm_loop.py", *_SAMPLED],
     ("rectools", "sasrec-full"): ["rectools_sasrec.py"],
-    ("rectools", "sasrec-sampled"): ["rectools_sasrec.py", *_SAMPLED],
     ("replay", "lstm-full"): ["replay_sasrec.py"],
     ("replay", "lstm-sampled"): ["replay_sasrec.py", *_SAMPLED],
     ("replay", "sasrec-full"): ["replay_sasrec.py"],
