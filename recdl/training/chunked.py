@@ -4,7 +4,7 @@ The logits of a batch, which for a large catalogue outweigh everything else, exi
 loss and gradients are computed together in one pass, and the gradients kept.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -176,15 +176,24 @@ def _occurrences(targets: torch.Tensor, negatives: torch.Tensor) -> tuple[torch.
 def _with_others(
     held: torch.Tensor,
     draws: torch.Tensor,
-    part: slice,
     others: tuple[torch.Tensor, torch.Tensor],
     negatives: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Add to the places where positions of a part drew their target those where they drew what else is none."""
+    """Add to the places where positions drew their target those where they drew what else is none, in order."""
     positions, items = others
-    first, last = torch.searchsorted(positions, torch.tensor([part.start, part.stop], device=positions.device))
-    rows, more = _occurrences(items[first:last], negatives)
-    return torch.cat([held, positions[first:last][rows] - part.start]), torch.cat([draws, more])
+    rows, more = _occurrences(items, negatives)
+    held, order = torch.cat([held, positions[rows]]).sort(stable=True)
+    return held, torch.cat([draws, more])[order]
+
+
+def _chunks(
+    n: int, step: int, held: torch.Tensor, draws: torch.Tensor
+) -> Iterator[tuple[slice, tuple[torch.Tensor, torch.Tensor]]]:
+    """Yield the positions of each chunk, and of the places (`held` rising, `draws`) those within it."""
+    starts = torch.arange(0, n + step, step, device=held.device)
+    bounds = torch.searchsorted(held, starts).tolist()
+    for start, first, last in zip(range(0, n, step), bounds[:-1], bounds[1:], strict=False):
+        yield slice(start, min(start + step, n)), (held[first:last] - start, draws[first:last])
 
 
 def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
@@ -262,11 +271,10 @@ class _SampledSoftmax(torch.autograd.Function):
         negative_bias_gradient = torch.zeros_like(negative_biases)
         normalizers = torch.empty_like(positive)
         step = _chunk_rows(len(negatives), chunk_bytes)
-        for start in range(0, n, step):
-            part = slice(start, start + step)
+        for part, drawn in _chunks(n, step, *_occurrences(targets, negatives)):
             chunk = outputs[part]
             logits = torch.addmm(cast_biases, chunk, cast_rows.T).float()
-            logits[_occurrences(targets[part], negatives)] = -torch.inf  # a drawn positive is no negative
+            logits[drawn] = -torch.inf  # a drawn positive is no negative
             peaks = torch.maximum(logits.amax(1), positive[part])[:, None]
             exponentials = logits.sub_(peaks).exp_()
             sums = exponentials.sum(1, keepdim=True) + (positive[part, None] - peaks).exp()
@@ -313,16 +321,14 @@ class _SharedNegatives(torch.autograd.Function):
         output_gradient = torch.empty_like(outputs)
         row_gradient, bias_gradient = torch.zeros_like(rows), torch.zeros_like(biases)
         total = outputs.new_zeros((), dtype=torch.float32)
-        step = _chunk_rows(len(negatives), chunk_bytes)
-        for start in range(0, n, step):
-            part = slice(start, min(start + step, n))
+        places = _occurrences(targets, negatives)
+        if others is not None:
+            places = _with_others(*places, others, negatives)
+        for part, (held, draws) in _chunks(n, _chunk_rows(len(negatives), chunk_bytes), *places):
             chunk = outputs[part]
             logits = torch.empty(len(chunk), 1 + len(negatives), dtype=torch.float32, device=outputs.device)
             logits[:, 0] = (chunk * target_rows[part]).sum(1, dtype=torch.float32) + biases[part]
             logits[:, 1:] = torch.addmm(biases[n:].to(dtype), chunk, negative_rows.T)
-            held, draws = _occurrences(targets[part], negatives)
-            if others is not None:
-                held, draws = _with_others(held, draws, part, others, negatives)
             logits[held, draws + 1] = -torch.inf  # a drawn positive is no negative
             with torch.enable_grad():
                 mean = (loss(logits.requires_grad_()) * shares[part, 0]).sum()
