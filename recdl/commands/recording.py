@@ -15,8 +15,10 @@ from recdl.data.splits import Split
 from recdl.evaluation.evaluate import SAMPLED, evaluate
 from recdl.evaluation.protocol import EvaluationProtocol
 from recdl.evaluation.records import RunRecord, RunWriter
+from recdl.evaluation.results import TESTED
 from recdl.evaluation.sampling import sampled_warning
 from recdl.metrics.ratings import RATING_METRICS
+from recdl.metrics.registry import WHOLE_METRICS
 from recdl.models.protocol import Recommender
 
 
@@ -87,7 +89,10 @@ def deciding_metric(record: RunRecord) -> str:
 
 
 def print_summary(record: RunRecord, *, fitted: bool = True) -> None:
-    """Print the metrics of a run, how long it took to fit if it just was, and where its record lies."""
+    """Print the usual metrics of a run, how long it took to fit if it just was, and where its record lies.
+
+    The usual ones are shown at every cutoff, the others at the middle one; `metrics.json` has all.
+    """
     confidence = float(record.identity.protocol.settings["confidence"])
     among = ", among sampled candidates" if f"test/{SAMPLED}" in record.metrics else ""
     table = Table(title=f"{record.identity.model} on {record.identity.data.name}{among}", title_justify="left")
@@ -96,7 +101,7 @@ def print_summary(record: RunRecord, *, fitted: bool = True) -> None:
         table.add_column(column, justify="right")
     for name, value in record.metrics.items():
         metric = name.removeprefix("test/")
-        if metric == name or ("@" not in metric and metric not in RATING_METRICS):
+        if metric == name or not _is_shown(metric, record):
             continue
         ends = record.intervals.get(name)
         interval = "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"
@@ -106,3 +111,12 @@ def print_summary(record: RunRecord, *, fitted: bool = True) -> None:
     if fitted:
         print(f"fitted in {record.metrics['time/fit_seconds']:.1f} s")
     print(f"run record: {record.folder}")
+
+
+def _is_shown(metric: str, record: RunRecord) -> bool:
+    family, at, cutoff = metric.partition("@")
+    if not at:
+        return metric in (*RATING_METRICS, *WHOLE_METRICS)
+    cutoffs = sorted({int(name.rpartition("@")[2]) for name in record.metrics if "@" in name})
+    middle = str(cutoffs[(len(cutoffs) - 1) // 2])
+    return "/" not in family and (cutoff == middle or family in (*TESTED, "coverage"))

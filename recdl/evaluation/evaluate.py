@@ -1,6 +1,7 @@
 """Measure any recommender on a set of queries."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +11,12 @@ from recdl.data.interactions import Interactions
 from recdl.data.queries import QuerySet
 from recdl.data.vocabulary import UNKNOWN
 from recdl.errors import DataError
+from recdl.evaluation.groups import by_group, main_gaps
 from recdl.evaluation.measures import measure
 from recdl.evaluation.protocol import EvaluationProtocol
 from recdl.evaluation.sampling import sample_candidates
 from recdl.evaluation.significance import bootstrap_intervals
+from recdl.metrics.lists import Lists
 from recdl.metrics.ratings import RATING_METRICS
 from recdl.metrics.registry import CATALOGUE_METRICS
 from recdl.models.protocol import RankingTask, RatingPredictor, Recommender
@@ -41,12 +44,16 @@ class Evaluation:
             user's, -1 unknown, int32),
             `n_targets`, `history_length` (events, int64), then a float64 column a metric and cutoff.
         lists: (n_queries, largest cutoff) int32 item indices, best first, -1 where the candidates run out.
+        groups: Figures by group of users and of items, as `recdl.evaluation.groups.by_group` gives them; empty
+        where
+            the protocol has no groups.
     """
 
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     per_query: pd.DataFrame
     lists: npt.NDArray[np.int32]
+    groups: dict[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
@@ -83,15 +90,33 @@ def evaluate(
     for name in protocol.metrics:
         if name in CATALOGUE_METRICS:
             metrics |= {f"{name}@{k}": CATALOGUE_METRICS[name](lists, k) for k in protocol.cutoffs}
+    groups = _groups(values, ranking, lists, query_set, protocol, train)
     return Evaluation(
         metrics=metrics
         | _ratings(recommender, query_set)
         | _shares(ranking, task)
-        | {"n_queries": float(len(query_set))},
+        | {"n_queries": float(len(query_set))}
+        | (main_gaps(groups) if groups else {}),
         intervals=intervals,
         per_query=_per_query(values, query_set),
         lists=ranking.lists,
+        groups=groups,
     )
+
+
+def _groups(
+    values: dict[str, npt.NDArray[np.float64]],
+    ranking: Ranking,
+    lists: Lists,
+    query_set: QuerySet,
+    protocol: EvaluationProtocol,
+    train: Interactions | None,
+) -> dict[str, Any]:
+    if not protocol.user_groups and not protocol.item_groups:
+        return {}
+    if train is None:
+        raise DataError("groups of users and items need the log that was learned from; give it as `train`")
+    return by_group(values, ranking.ranks, lists, query_set, protocol, train)
 
 
 def _with_candidates(

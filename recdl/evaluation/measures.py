@@ -9,6 +9,7 @@ from recdl.data.queries import QuerySet
 from recdl.data.vocabulary import UNKNOWN
 from recdl.errors import ConfigError, DataError
 from recdl.evaluation.columns import check_column, read_values
+from recdl.evaluation.groups import check_groups
 from recdl.evaluation.protocol import EvaluationProtocol
 from recdl.metrics.lists import Histories, Lists, Sets, Train
 from recdl.metrics.ranking import RankedTargets
@@ -33,6 +34,7 @@ def check_protocol(protocol: EvaluationProtocol, log: Interactions) -> None:
     if protocol.item_category is not None:
         column = protocol.item_category.column
         check_column(log.item_table, column, setting="evaluation.item_category.column", of="items")
+    check_groups(protocol, log)
     if protocol.gains == "weight" and log.weights is None:
         raise ConfigError(
             "evaluation.gains: the log has no numbers for its events; name their column in data.columns.weight"

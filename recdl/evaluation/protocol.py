@@ -75,6 +75,12 @@ class EvaluationProtocol:
             named; of several events with the item the one furthest along the funnel counts), or `weight`, the
             log's number for its event.
         item_category: Where the categories of items are, for category_diversity and miscalibration.
+        user_groups: By what users are grouped: `activity` (events in the history), `newness` (to train), or a
+        column
+            of the log's table of users.
+        item_groups: By what items are grouped: `popularity` (head, middle, tail), or a column of the log's table
+        of
+            items.
         confidence: Share of the bootstrap distribution that an interval holds, in (0, 1).
         n_bootstrap: Replicates of the bootstrap.
 
@@ -89,6 +95,8 @@ class EvaluationProtocol:
     sampled: SampledCandidates | None = None
     gains: Mapping[str, float] | Literal["weight"] | None = None
     item_category: CategoryColumn | None = None
+    user_groups: tuple[str, ...] = ()
+    item_groups: tuple[str, ...] = ()
     confidence: float = 0.95
     n_bootstrap: int = 1000
 
@@ -100,6 +108,9 @@ class EvaluationProtocol:
             values = getattr(self, key)
             if not values or len(set(values)) < len(values):
                 raise ConfigError(f"{key}: name at least one, and none twice, not {list(values)}")
+        for key in ("user_groups", "item_groups"):
+            if len(set(getattr(self, key))) < len(getattr(self, key)):
+                raise ConfigError(f"{key}: name none twice, not {list(getattr(self, key))}")
         self._check_needs()
         if self.candidates not in get_args(CandidateRule):
             raise ConfigError(f"candidates: trained or catalogue, not {self.candidates!r}")
@@ -133,7 +144,7 @@ class EvaluationProtocol:
     def fingerprint(self) -> str:
         """SHA-256 of all that moves a figure or its interval.
 
-        Which metrics are computed is left out: it moves none of the others.
+        Which metrics are computed, and for which groups, is left out: it moves none of the others.
         """
         rules: dict[str, Any] = {
             "metric_version": METRIC_VERSION,

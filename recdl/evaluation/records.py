@@ -143,6 +143,11 @@ class RunRecord:
         curve: list[dict[str, Any]] = read_json(self.folder / _CURVE)
         return curve
 
+    def groups(self, part: str = "test") -> dict[str, Any]:
+        """Return figures by group of users and items, and the gaps between groups; empty if there are none."""
+        path = self.folder / "groups" / f"{part}.json"
+        return read_mapping(path) if path.is_file() else {}
+
     def per_query(self, part: str = "test", *, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return one row a query of `part` ("test" or "validation"), metrics in float32; all columns by default.
 
@@ -298,6 +303,8 @@ class RunWriter:
         with whole_file(self.folder / "per_query" / f"{part}.parquet") as temporary:
             table.astype(narrow).to_parquet(temporary, engine="pyarrow", compression="zstd", index=False)
         write_lists(self.folder, part, evaluation.lists)
+        if evaluation.groups:
+            write_json(self.folder / "groups" / f"{part}.json", plain(evaluation.groups))
 
     def write_state(self, state: State) -> None:
         """Write what the model learned, of any dtype but text and objects; an empty mapping is a state too."""

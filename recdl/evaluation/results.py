@@ -16,7 +16,7 @@ PART = "test"
 TESTED = ("hr", "recall", "precision", "f1", "ndcg", "mrr", "map")
 """What is tested unless other metrics are asked for: all correct for all, so that more tests make each weaker."""
 
-AT_CUTOFF = re.compile(r"^.+@\d+$")
+AT_CUTOFF = re.compile(r"^[^/]+@\d+$")
 QUERY_COLUMNS = ("query", "user", "n_targets")
 
 

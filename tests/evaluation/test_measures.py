@@ -130,6 +130,17 @@ def test_a_metric_of_train_without_train_is_an_error(name: str) -> None:
         _evaluate(replace(EVERYTHING, metrics=(name,)), train=None)
 
 
+def test_groups_are_given_with_their_gaps_and_need_train() -> None:
+    protocol = replace(EVERYTHING, metrics=("ndcg",), user_groups=("newness",))
+    evaluation = _evaluate(protocol)
+    assert evaluation.groups["users"]["newness"]["known"]["n_queries"] == 1
+    assert evaluation.metrics["gap/newness/ndcg@2"] == pytest.approx(
+        abs(np.diff(evaluation.per_query["ndcg@2"].to_numpy())[0])
+    )
+    with pytest.raises(DataError, match="groups of users and items need the log that was learned from"):
+        _evaluate(protocol, train=None)
+
+
 def test_a_draw_by_popularity_without_train_is_an_error() -> None:
     protocol = replace(EVERYTHING, metrics=("hr",), sampled=SampledCandidates(1, "popularity"))
     with pytest.raises(DataError, match=r"sampled\.by=popularity needs the log that was learned from"):

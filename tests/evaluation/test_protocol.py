@@ -27,6 +27,7 @@ PROTOCOL = EvaluationProtocol(metrics=("ndcg", "coverage"), cutoffs=(10,))
         ({"metrics": ("miscalibration",)}, "metrics: miscalibration needs item_category: a column"),
         ({"gains": {"view": -1.0}}, "gains.view: must be 0 or more, and finite, not -1.0"),
         ({"gains": "price"}, "gains: a number by behaviour, weight or null, not 'price'"),
+        ({"user_groups": ("age", "age")}, r"user_groups: name none twice, not \['age', 'age'\]"),
         ({"candidates": "all"}, "candidates: trained or catalogue, not 'all'"),
         ({"confidence": 1.0}, "confidence: must lie between 0 and 1, not 1.0"),
         ({"confidence": 0.0}, "confidence: must lie between 0 and 1, not 0.0"),
@@ -96,6 +97,8 @@ def test_a_config_measures_all_that_needs_no_table_and_differs_in_what_its_name_
         metrics=(*RANKING_METRICS, "auc", *_OF_LISTS),
         cutoffs=(5, 10, 20),
         exclude_history=exclude_history,
+        user_groups=("activity", "newness"),
+        item_groups=("popularity",),
         confidence=0.95,
         n_bootstrap=1000,
     )

@@ -1,5 +1,6 @@
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -343,3 +344,13 @@ def test_a_metric_that_is_no_number_is_not_recorded(tmp_path: Path) -> None:
 def test_config_yaml_is_plain_yaml(tmp_path: Path) -> None:
     start(tmp_path / "run")
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()) == {"model": {"k": 10}}
+
+
+def test_figures_by_group_are_read_as_they_were_written_and_none_is_nothing(tmp_path: Path) -> None:
+    writer = RunWriter.start(tmp_path / "run", config={"model": {}}, identity=identity())
+    groups = {"users": {"newness": {"new": {"n_queries": 3}}}, "items": {}, "gaps": {}}
+    writer.write_evaluation("validation", evaluation({"ndcg@10": [0.5]}))
+    writer.write_evaluation("test", replace(evaluation({"ndcg@10": [0.5]}), groups=groups))
+    record = writer.finish(fit_seconds=1.0)
+    assert record.groups() == groups
+    assert record.groups("validation") == {}
