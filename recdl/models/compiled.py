@@ -35,6 +35,11 @@ def compiled_fast(loop: _Loop) -> _Loop:
     return cast(_Loop, numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=allowed)(loop))
 
 
+def compiled_without_nan(loop: _Loop) -> _Loop:
+    """As `compiled`, but void for arrays with NaN, so that maxima are found several at once."""
+    return cast(_Loop, numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"nnan", "nsz"})(loop))
+
+
 class Rows(NamedTuple):
     """The parts of a CSR matrix.
 

@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from recdl.data.queries import Candidates, Queries, ragged_positions
 from recdl.errors import DataError
+from recdl.models.dense import DenseSearch
 from recdl.models.fused import FusedSearch
 from recdl.models.protocol import Factored, RankingTask, Recommender
 
@@ -18,8 +19,9 @@ MEMORY_BUDGET = 256 * 2**20
 # Measured on 3,706 items: more at once leave the processor's cache, and fewer let threads wait for each other.
 _MOST_QUERIES = 512
 _MOST_FACTORED = 2048  # queries whose scores are never made; their histories are
-# What a chunk takes: the scores as the model gives them, made contiguous, masked; the marks of a comparison ...
-_BYTES_PER_SCORE = 4 * 4
+_MARKED = 1 << 22  # marks of items at a time, a byte each
+# What a chunk takes: the scores as the model gives them, and made contiguous ...
+_BYTES_PER_SCORE = 2 * 4
 # ... and int64 indices with their temporaries, of a place in a list, a target, an event of an excluded history.
 _BYTES_PER_PLACE = 64
 _BYTES_PER_TARGET = 64
@@ -79,8 +81,8 @@ def rank(
         recommender: A fitted model.
         task: Whom to rank for, among what, by which rules.
         k: Length of the lists; more than there are candidates is allowed.
-        memory_budget: Bytes that a chunk may take, all arrays counted: the model's scores, their masked copy, the
-            marks of a comparison, the lists, the targets and, where it is excluded, the history. The scores of a
+        memory_budget: Bytes that a chunk may take, all arrays counted: the model's scores and a copy of them, the
+            lists, the targets and, where it is excluded, the history; a row for each thread apart. The scores of a
             `Factored` model are never made, and not counted. A single query is ranked whatever it takes. On top
             come the result, and what the model itself allocates while it scores.
         progress: Whether to show a progress bar on standard error, if that is a terminal.
@@ -99,7 +101,7 @@ def rank(
     factored = recommender if isinstance(recommender, Factored) and query_set.candidates is None else None
     costs = _costs(queries, task.candidates, k, task.exclude_history, fused=factored is not None)
     chunks = _chunks(costs + _BYTES_PER_TARGET * counts, memory_budget, fused=factored is not None)
-    search = _search(recommender, factored, task.candidates, task.exclude_history, chunks)
+    search = _search(recommender, factored, task.candidates, task.exclude_history)
     lists = np.full((len(queries), k), -1, np.int32)
     above, equal = np.zeros((2, len(targets)), np.int64)
     with _progress(progress) as bar:
@@ -145,7 +147,7 @@ def recommend(
     factored = recommender if isinstance(recommender, Factored) else None
     costs = _costs(queries, candidates, k, exclude_history, fused=factored is not None)
     chunks = _chunks(costs, memory_budget, fused=factored is not None)
-    search = _search(recommender, factored, candidates, exclude_history, chunks)
+    search = _search(recommender, factored, candidates, exclude_history)
     lists = np.full((len(queries), k), -1, np.int32)
     values = np.full((len(queries), k), np.nan, np.float32)
     for start, end in chunks:
@@ -158,29 +160,23 @@ def recommend(
 def count_ranked(task: RankingTask) -> Counts:
     """Return (n_queries,) int64, how many items each query ranks, without those that its history takes out."""
     queries, given, allowed = task.query_set.queries, task.query_set.candidates, task.candidates
-    n_items = len(allowed)
-    counts = np.full(len(queries), np.count_nonzero(allowed), np.int64)
+    n, n_items = len(queries), len(allowed)
     if given is None and not task.exclude_history:
-        return counts
-    for start in range(0, len(queries), _MOST_FACTORED):
-        rows = np.arange(start, min(start + _MOST_FACTORED, len(queries)))
-        own = None if given is None else given.take(rows)
-        ranked = None if own is None else _pairs(np.repeat(rows - start, own.counts), own.items, allowed)
-        taken = np.empty(0, np.int64)
-        if task.exclude_history:
-            taken = np.unique(_pairs(*queries[rows].history_items(), allowed))
-        if ranked is None:
-            counts[rows] -= np.bincount(taken // n_items, minlength=len(rows))
+        return np.full(n, np.count_nonzero(allowed), np.int64)
+    counts = np.empty(n, np.int64)
+    size = max(1, _MARKED // n_items)
+    for start in range(0, n, size):
+        rows = np.arange(start, min(start + size, n))
+        ranked = np.zeros((len(rows), n_items), np.bool_)
+        if given is None:
+            ranked[:] = allowed
         else:
-            left = ranked[~np.isin(ranked, taken)]
-            counts[rows] = np.bincount(left // n_items, minlength=len(rows))
+            own = given.take(rows)
+            ranked[np.repeat(rows - start, own.counts), own.items] = allowed[own.items]
+        if task.exclude_history:
+            ranked[queries[rows].history_items()] = False
+        counts[rows] = np.count_nonzero(ranked, axis=1)
     return counts
-
-
-def _pairs(rows: Counts, items: npt.NDArray[np.int32], allowed: npt.NDArray[np.bool_]) -> Counts:
-    """Return `row * n_items + item` of the items that are allowed."""
-    kept = allowed[items]
-    return rows[kept] * len(allowed) + items[kept]
 
 
 def _check_request(queries: Queries, candidates: npt.NDArray[np.bool_], k: int) -> None:
@@ -220,14 +216,10 @@ def _search(
     factored: Factored | None,
     candidates: npt.NDArray[np.bool_],
     exclude_history: bool,
-    chunks: list[tuple[int, int]],
 ) -> _Search:
     if factored is not None:
         return FusedSearch(factored, candidates, exclude_history)
-    from recdl.models.dense import DenseSearch  # torch takes a second to import, and 200 MiB
-
-    n_rows = max(end - start for start, end in chunks)
-    return DenseSearch(recommender, candidates, exclude_history, n_rows=n_rows)
+    return DenseSearch(recommender, candidates, exclude_history)
 
 
 def _progress(wanted: bool) -> Progress:

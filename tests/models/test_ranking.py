@@ -290,8 +290,8 @@ def test_ties_are_ranked_as_breaking_them_at_random_does_on_average() -> None:
 
 def test_a_chunk_holds_no_more_queries_than_the_budget_allows() -> None:
     table = Table(np.zeros((40, 1000)))
-    # Four float32 arrays a query, 16,000 bytes of scores, and little else: five fit in 90,000 bytes.
-    rank(table, _task([[0]] * 40, 1000), k=3, memory_budget=90_000)
+    # Two float32 arrays a query, 8,000 bytes of scores, and 320 of a list and a target: five fit in 45,000 bytes.
+    rank(table, _task([[0]] * 40, 1000), k=3, memory_budget=45_000)
     assert table.asked == [5] * 8
 
 
@@ -302,12 +302,12 @@ def test_a_query_that_does_not_fit_the_budget_is_ranked_alone() -> None:
 
 
 def test_long_histories_count_against_the_budget_where_they_are_excluded() -> None:
-    # 40 bytes an event: the first query takes 56,000 bytes, so that two others fit with it and not four.
+    # 40 bytes an event: the first query takes 48,320 bytes, so that one other fits with it and not four.
     histories = [list(range(1000))] + [[]] * 4
-    for exclude_history, asked in ((False, [5]), (True, [3, 2])):
+    for exclude_history, asked in ((False, [5]), (True, [2, 3])):
         table = Table(np.zeros((5, 1000)))
         task = _task([[0]] * 5, 1000, histories=histories, exclude_history=exclude_history)
-        rank(table, task, k=3, memory_budget=90_000)
+        rank(table, task, k=3, memory_budget=60_000)
         assert table.asked == asked
 
 
