@@ -52,15 +52,20 @@ class SampledSoftmax(torch.autograd.Function):
         positive = (outputs * ours).sum(1) + biases[:n]
         output_gradient, row_gradient = torch.empty_like(outputs), torch.zeros_like(rows)
         bias_gradient, normalizers = torch.zeros_like(biases), torch.empty_like(positive)
-        for start in range(0, n, _CHUNK):
-            part = slice(start, start + _CHUNK)
+        held, draws = _drawn(targets, negatives)
+        bounds = torch.searchsorted(held, torch.arange(0, n + _CHUNK, _CHUNK)).tolist()
+        for place, start in enumerate(range(0, n, _CHUNK)):
+            part, own = slice(start, start + _CHUNK), slice(*bounds[place : place + 2])
             logits = torch.addmm(shift, outputs[part], others.T)
-            logits.masked_fill_(targets[part, None] == negatives, -torch.inf)
-            normalizers[part] = torch.logaddexp(logits.logsumexp(1), positive[part])
-            shares = logits.sub_(normalizers[part, None]).exp_().div_(n)
-            output_gradient[part] = shares @ others
-            row_gradient[n:].addmm_(shares.T, outputs[part])
-            bias_gradient[n:] += shares.sum(0)
+            logits[held[own] - start, draws[own]] = -torch.inf
+            peaks = torch.maximum(logits.amax(1), positive[part])
+            weights = logits.sub_(peaks[:, None]).exp_()
+            sums = weights.sum(1) + (positive[part] - peaks).exp()
+            normalizers[part] = sums.log() + peaks
+            scale = 1 / (n * sums[:, None])  # in the small factors of the products, not in the large one
+            output_gradient[part] = (weights @ others) * scale
+            row_gradient[n:].addmm_(weights.T, outputs[part] * scale)
+            bias_gradient[n:] += weights.T @ scale[:, 0]
         errors = ((positive - normalizers).exp() - 1) / n
         output_gradient.addcmul_(errors[:, None], ours)
         torch.mul(errors[:, None], outputs, out=row_gradient[:n])
@@ -119,7 +124,7 @@ def main() -> None:
     for items, gaps, mask, targets in _batches(windows, n_items, arguments.batch_size):
         drawn = np.searchsorted(cumulative, generator.random(arguments.n_negatives) * cumulative[-1], "right")
         negatives, both = torch.from_numpy(drawn), torch.cat([targets, torch.from_numpy(drawn)])
-        outputs = network(items, gaps)[mask]
+        outputs = network(items, gaps).flatten(0, 1).index_select(0, mask.flatten().nonzero()[:, 0])
         rows, biases = (
             functional.embedding(both, network.items.weight),
             functional.embedding(both, network.bias[:, None]),
@@ -133,6 +138,15 @@ def main() -> None:
         if not meter.add(len(targets)):
             break
     report(side="bare LSTM loop", unit="targets/s", **meter.figures())
+
+
+def _drawn(targets: torch.Tensor, negatives: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return where a target is among the negatives: its row, rising, and the draw."""
+    ordered, order = negatives.sort()
+    first = torch.searchsorted(ordered, targets)
+    counts = torch.searchsorted(ordered, targets, right=True) - first
+    rows = torch.repeat_interleave(torch.arange(len(targets)), counts)
+    return rows, order[first[rows] + torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]]
 
 
 def _windows(users: Integers, items: Integers, times: Integers, max_length: int) -> Windows:
