@@ -122,6 +122,16 @@ class EvaluateSettings(_Settings):
     overwrite: bool
 
 
+class ReproduceSettings(_Settings):
+    """What `reproduce` is told."""
+
+    run: str
+    tolerance: float = Field(ge=0)
+    prepared: str | None
+    run_dir: str | None
+    overwrite: bool
+
+
 class CompareSettings(_Settings):
     """What `compare` is told."""
 
@@ -187,6 +197,7 @@ SCHEMAS: dict[str, type[_Settings]] = {
     "sweep": SweepSettings,
     "benchmark": BenchmarkSettings,
     "evaluate": EvaluateSettings,
+    "reproduce": ReproduceSettings,
     "compare": CompareSettings,
     "export": ExportSettings,
     "recommend": RecommendSettings,

@@ -9,6 +9,7 @@ VERBS = {
     "train": "train one model, evaluate it, leave a run record; with --multirun, a sweep of them",
     "sweep": "search for the settings that are best on validation, and test those",
     "evaluate": "evaluate a finished run under another protocol",
+    "reproduce": "repeat a run from its record, and say what came out otherwise",
     "compare": "compare runs: a table, intervals, a paired test, a page; or show a sweep",
     "benchmark": "train several models on one log and compare them",
     "export": "write a run's model as a bundle to be served elsewhere",

@@ -1,9 +1,15 @@
 """Where losses, metrics and hyperparameters are logged, beside the run record."""
 
+import importlib.util
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from omegaconf import OmegaConf
+
+from recdl.errors import ConfigError
+from recdl.storage import write_text
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -60,3 +66,84 @@ class NoTracking:
     def logger(self, folder: Path, *, step: int) -> "Logger | None":
         """Return None."""
         return None
+
+
+@dataclass(frozen=True)
+class MLflowTracking:
+    """Runs of an MLflow experiment, in a database or on a server.
+
+    Attributes:
+        experiment: What the experiment is called.
+        uri: Of the store: `sqlite:///mlflow.db`, `http://host:5000`, ...
+    """
+
+    experiment: str = "recdl"
+    uri: str = "sqlite:///mlflow.db"
+
+    def logger(self, folder: Path, *, step: int) -> "Logger | None":
+        """Return an MLflow logger, told of the run's settings; a fit that goes on goes on with its run there.
+
+        MLflow keeps every value of a step; the latest, which is shown, is the one that counts.
+
+        Raises:
+            ConfigError: If MLflow is not installed.
+        """
+        _check_installed("mlflow")
+        from pytorch_lightning.loggers import MLFlowLogger
+
+        noted = folder / "mlflow-run.txt"
+        run_id = noted.read_text(encoding="utf-8").strip() if step and noted.is_file() else None
+        logger = MLFlowLogger(self.experiment, run_name=folder.name, tracking_uri=self.uri, run_id=run_id)
+        if run_id is None:
+            logger.log_hyperparams(_settings(folder))
+            write_text(noted, f"{logger.run_id}\n")
+        return logger
+
+
+@dataclass(frozen=True)
+class WandbTracking:
+    """Runs of a Weights & Biases project.
+
+    Attributes:
+        project: What the project is called.
+        offline: Whether runs stay in the run's folder until `wandb sync`; WANDB_MODE=offline does the same.
+    """
+
+    project: str = "recdl"
+    offline: bool = False
+
+    def logger(self, folder: Path, *, step: int) -> "Logger | None":
+        """Return a Weights & Biases logger, told of the run's settings.
+
+        A fit that goes on is a run of its own there, in one group with the run before it: steps that were told
+        cannot be taken back.
+
+        Raises:
+            ConfigError: If wandb is not installed.
+        """
+        _check_installed("wandb")
+        import wandb
+        from pytorch_lightning.loggers import WandbLogger
+
+        wandb.finish()  # of an earlier fit in this process, whose curves would go on in this one's
+        folder.mkdir(parents=True, exist_ok=True)
+        logger = WandbLogger(
+            folder.name, save_dir=folder, offline=self.offline, project=self.project, group=folder.name
+        )
+        logger.log_hyperparams(_settings(folder))
+        return logger
+
+
+def _check_installed(name: str) -> None:
+    if importlib.util.find_spec(name) is None:
+        raise ConfigError(f"tracking={name} needs the package {name!r}: pip install 'recdl[{name}]'")
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Return the settings of the run in `folder`, or of the one it is a part of, that say nothing of paths."""
+    for place in (folder, folder.parent):
+        if (place / "config.yaml").is_file():
+            config = OmegaConf.to_container(OmegaConf.load(place / "config.yaml"), resolve=False)
+            assert isinstance(config, dict), "a run writes a mapping"
+            return {name: config[name] for name in ("model", "trainer", "seed", "refit") if name in config}
+    return {}
