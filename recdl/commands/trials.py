@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from threading import Thread
 from typing import Any, Literal
 
 from recdl.errors import RecdlError
@@ -128,8 +129,17 @@ def _run(number: int, config: Mapping[str, Any], connection: Connection, log: Pa
     """Do one trial, in its process, and tell what came of it."""
     from recdl.commands.application import exit_with_status
 
+    Thread(target=_end_with_parent, daemon=True).start()
     with _printing_to(log):
         exit_with_status(lambda: connection.send(_ending(number, config, connection, keep_weights=keep_weights)))
+
+
+def _end_with_parent() -> None:
+    """End this process where the search has ended: nobody would hear what its trial comes to."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a trial is started by a search"
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _ending(number: int, config: Mapping[str, Any], connection: Connection, *, keep_weights: bool) -> Told:

@@ -70,7 +70,7 @@ class NoTracking:
 
 @dataclass(frozen=True)
 class MLflowTracking:
-    """Runs of an MLflow experiment, in a database or on a server.
+    """Runs of an MLflow experiment, in a database or on a server; its metrics have no @: ndcg@10 is ndcg10 there.
 
     Attributes:
         experiment: What the experiment is called.

@@ -36,7 +36,7 @@ def test_mlflow_has_the_curve_and_the_settings(
     (run,) = client.search_runs([client.get_experiment_by_name("shop").experiment_id])
     assert run.info.run_name == "run"
     assert (run.data.params["model/learning_rate"], run.data.params["seed"]) == ("0.003", "5")
-    told = [point.value for point in client.get_metric_history(run.info.run_id, "validation/ndcg@3")]
+    told = [point.value for point in client.get_metric_history(run.info.run_id, "validation/ndcg3")]
     assert told == pytest.approx([entry["validation/ndcg@3"] for entry in curve])
 
 
