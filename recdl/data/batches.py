@@ -125,8 +125,9 @@ class RowBatches:
     def __init__(self, positives: Positives, negatives: Negatives | None, *, batch_size: int, seed: int) -> None:
         self._positives = positives
         self._users, self._starts, self._counts = np.unique(positives.users, return_index=True, return_counts=True)
-        self._negatives = negatives
-        self._sampler = None if negatives is None else negatives.sampler(positives.known, positives.popularity)
+        settled = None if negatives is None else negatives.for_softmax(int(np.count_nonzero(positives.popularity)))
+        self._negatives = settled
+        self._sampler = None if settled is None else settled.sampler(positives.known, positives.popularity)
         self._batch_size = batch_size
         self._seed = seed
         self.epoch = 0

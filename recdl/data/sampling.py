@@ -1,7 +1,7 @@
 """Negatives for factorization: drawn in bulk, uniformly or by popularity."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Self, get_args
 
@@ -14,9 +14,11 @@ from recdl.errors import ConfigError, DataError
 _EXACT_TABLE_LIMIT = 1 << 28
 _HASH_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: Fibonacci hashing, Knuth vol. 3, 6.4
 _MAX_ROUNDS = 64
+_SPARSE_DRAW = 32
+"""How many times a draw the catalogue must be for `auto` to draw by popularity. On Complete Journey (134 times)
+validation's NDCG@10 of NeuMF goes from .168 to .200 by it; on Tmall (19 times) it stays (.078, .079)."""
 
-
-NegativeSource = Literal["uniform", "popularity", "batch"]
+NegativeSource = Literal["auto", "uniform", "popularity", "batch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +27,14 @@ class Negatives:
 
     Attributes:
         n: Negatives a positive; of a softmax, negatives a step, shared by all its users.
-        source: `uniform` over the catalogue, by `popularity`, or from the items of the `batch`.
+        source: `uniform` over the catalogue, by `popularity`, or from the items of the `batch`. `auto` is uniform
+            but for a softmax whose draw is small beside the catalogue: see `for_softmax`.
         popularity_exponent: Items are drawn in proportion to their train events to this power.
         exclude_positives: Whether what the user has is never its negative.
     """
 
     n: int = 4
-    source: NegativeSource = "uniform"
+    source: NegativeSource = "auto"
     popularity_exponent: float = 0.75
     exclude_positives: bool = True
 
@@ -45,6 +48,17 @@ class Negatives:
             raise ConfigError(
                 f"model.negatives.popularity_exponent must be at least 0, not {self.popularity_exponent}"
             )
+
+    def for_softmax(self, n_items: int) -> Self:
+        """Return these with `auto` settled for a sampled softmax over `n_items`.
+
+        Of a large catalogue a uniform draw has hardly any of the popular items, which make most of the normalizer;
+        its estimate is then poor. A draw by popularity has them, and the softmax takes back what it favours.
+        Losses of pairs do not, and stay with uniform draws.
+        """
+        if self.source != "auto":
+            return self
+        return replace(self, source="popularity" if n_items > _SPARSE_DRAW * self.n else "uniform")
 
     def sampler(self, pairs: "Pairs", popularity: npt.NDArray[np.integer]) -> "NegativeSampler":
         """Return what draws them from the items whose `popularity` (n_items,) is not 0.

@@ -142,6 +142,15 @@ def test_the_draws_of_a_row_batch_say_who_has_them_and_how_often_they_were_to_be
             assert held == [item in rows[user] for item in drawn]
 
 
+def test_the_draws_of_a_row_batch_that_are_few_for_the_catalogue_are_by_popularity() -> None:
+    rows = [[0, *range(1, 20)], [0, *range(20, 40)], [0, 40]]
+    events = Counter(item for row in rows for item in row)
+    for batch in _row_batches(rows, 41, Negatives(n=1, popularity_exponent=1.0), batch_size=3):
+        assert batch.negatives is not None and batch.log_expected_count is not None
+        share = events[batch.negatives.item()] / events.total()
+        np.testing.assert_allclose(batch.log_expected_count.exp().numpy(), share, rtol=1e-5)
+
+
 def test_the_draws_of_a_row_batch_can_be_its_own_items() -> None:
     rows = [[user, user + 1] for user in range(9)]
     for batch in _row_batches(rows, 12, Negatives(n=30, source="batch"), batch_size=3):

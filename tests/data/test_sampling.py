@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recdl.data.sampling import Negatives, NegativeSampler, Pairs, Positives
+from recdl.data.sampling import Negatives, NegativeSampler, NegativeSource, Pairs, Positives
 from recdl.errors import ConfigError, DataError
 from tests.logs import log_of_events, log_of_items
 
@@ -92,6 +92,23 @@ def test_what_is_drawn_by_popularity_is_not_among_what_the_user_has() -> None:
     assert (sampler.sample(np.zeros(50, np.int32), 4, np.random.default_rng(0)) == 3).all()
 
 
+@pytest.mark.parametrize(("n_items", "source"), [(320, "uniform"), (321, "popularity")])
+def test_auto_draws_by_popularity_for_a_softmax_over_more_than_32_times_the_draw(
+    n_items: int, source: NegativeSource
+) -> None:
+    assert Negatives(n=10).for_softmax(n_items) == Negatives(n=10, source=source)
+
+
+def test_a_source_that_is_named_is_taken_for_a_softmax_of_any_size() -> None:
+    assert Negatives(n=1, source="uniform").for_softmax(10**6).source == "uniform"
+
+
+def test_auto_is_uniform_where_nothing_corrects_for_the_draw() -> None:
+    log = log_of_items([[0, 1, 2], [1, 2], [2], [3]], n_items=4)
+    sampler = Negatives(n=1).sampler(Pairs.of(log), np.bincount(log.items, minlength=4))
+    np.testing.assert_allclose(np.exp(sampler.log_probabilities), 0.25)
+
+
 def test_a_pool_replaces_the_catalogue() -> None:
     drawn = _sampler([[0, 1], [2]], 50).sample(
         np.zeros(40, np.int32), 3, np.random.default_rng(0), pool=np.array([0, 1, 7, 9], np.int32)
@@ -127,7 +144,7 @@ def test_a_weight_for_a_behaviour_that_is_not_in_the_log_is_refused() -> None:
     ("settings", "message"),
     [
         ({"n": 0}, r"negatives\.n must be at least 1, not 0"),
-        ({"source": "popular"}, "one of uniform, popularity, batch, not 'popular'"),
+        ({"source": "popular"}, "one of auto, uniform, popularity, batch, not 'popular'"),
         ({"popularity_exponent": -1.0}, "must be at least 0, not -1"),
     ],
 )
