@@ -1,8 +1,10 @@
 """Evaluate a fitted model into the record of its run, and show what came out."""
 
+import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -88,6 +90,22 @@ def deciding_metric(record: RunRecord) -> str:
     return next((name for name in ranking if name.startswith("ndcg@")), ranking[0])
 
 
+@contextmanager
+def plain_lines() -> Iterator[None]:
+    """Write to standard error, with the time, what the training inside the block has to tell: a line an epoch."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+    logger = logging.getLogger("recdl.training")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
 def print_summary(record: RunRecord, *, fitted: bool = True) -> None:
     """Print the usual metrics of a run, how long it took to fit if it just was, and where its record lies.
 
@@ -109,7 +127,10 @@ def print_summary(record: RunRecord, *, fitted: bool = True) -> None:
         table.add_row(metric, "" if validation is None else f"{validation:.4f}", f"{value:.4f}", interval)
     console().print(table)
     if fitted:
-        print(f"fitted in {record.metrics['time/fit_seconds']:.1f} s")
+        print(f"fitted in {record.metrics['time/fit_seconds']:.1f} s: {_learned(record)}")
+        print(
+            f"model: {record.folder / 'model'}, for recommend.py once export.py run={record.folder} has packed it"
+        )
     print(f"run record: {record.folder}")
 
 
@@ -120,3 +141,16 @@ def _is_shown(metric: str, record: RunRecord) -> bool:
     cutoffs = sorted({int(name.rpartition("@")[2]) for name in record.metrics if "@" in name})
     middle = str(cutoffs[(len(cutoffs) - 1) // 2])
     return "/" not in family and (cutoff == middle or family in (*TESTED, "coverage"))
+
+
+def _learned(record: RunRecord) -> str:
+    """Say what a run has learned: how much, and in how many epochs."""
+    said = f"{int(record.metrics.get('model/n_parameters', 0)):,} parameters"
+    curve, monitor = record.learning_curve, f"validation/{record.config['trainer']['monitor']}"
+    if not curve:
+        return said
+    said += f" in {len(curve)} epochs"
+    if monitor in curve[0]:
+        best = max(curve, key=lambda entry: float(entry[monitor]))
+        said += f", the best of them epoch {best['epoch']} ({monitor} {best[monitor]:.4f})"
+    return said

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from recdl.commands.ingredients import candidates, check_refit, find_prepared, fresh_folder, settings_of
-from recdl.commands.recording import Asked, deciding_metric, print_summary, record_evaluations, record_split
+from recdl.commands.recording import (
+    Asked,
+    deciding_metric,
+    plain_lines,
+    print_summary,
+    record_evaluations,
+    record_split,
+)
 from recdl.commands.resuming import telling_how_to_go_on
 from recdl.commands.starting import open_starts, start
 from recdl.config import TrainSettings, build, build_model
@@ -52,7 +59,8 @@ def train(config: Mapping[str, Any]) -> float:
     Raises:
         RecdlError: If the run cannot be done. Its folder is then never taken for a finished run.
     """
-    record = record_run(config)
+    with plain_lines() if not config["progress"] else nullcontext():
+        record = record_run(config)
     print_summary(record)
     return validation_metric(record, deciding_metric(record))
 

@@ -51,6 +51,11 @@ class PairBatches:
         self.first = 0
 
     @property
+    def n_events(self) -> int:
+        """Positives an epoch."""
+        return len(self._users)
+
+    @property
     def n_steps(self) -> int:
         """Optimizer steps an epoch."""
         return -(-len(self._users) // self._batch_size)
@@ -132,6 +137,11 @@ class RowBatches:
         self._seed = seed
         self.epoch = 0
         self.first = 0
+
+    @property
+    def n_events(self) -> int:
+        """Positives an epoch."""
+        return len(self._positives.users)
 
     @property
     def n_steps(self) -> int:

@@ -274,6 +274,11 @@ class SequenceBatches:
         """Windows an epoch."""
         return len(self._windows.starts) + self._n_crops
 
+    @property
+    def n_events(self) -> int:
+        """Events an epoch asks for."""
+        return int(self._windows.lengths.sum())
+
     def __len__(self) -> int:
         return -(-self.n_windows // self._batch_size)
 

@@ -193,7 +193,13 @@ class CheckpointFolder:
                 path.unlink(missing_ok=True)
 
     def _found(self, pattern: re.Pattern[str]) -> dict[tuple[int, ...], Path]:
-        matches = ((pattern.fullmatch(path.name), path) for path in self.path.glob("*.ckpt"))
+        try:  # not glob, to which a folder that may not be read is empty
+            paths = list(self.path.iterdir())
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise RecordError(f"{self.path} cannot be read ({_first_line(error)})") from error
+        matches = ((pattern.fullmatch(path.name), path) for path in paths)
         return {tuple(int(part) for part in match.groups()): path for match, path in matches if match}
 
 

@@ -36,6 +36,11 @@ class EpochBatches(Protocol):
     epoch: int
     first: int
 
+    @property
+    def n_events(self) -> int:
+        """What an epoch learns from, for its speed: positives, or targets."""
+        ...
+
     def __len__(self) -> int:
         """Return the number of batches of a whole epoch."""
         ...
@@ -172,7 +177,7 @@ class Course(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Count the batch, and look at its loss."""
         assert isinstance(pl_module, FitModule)
-        with self._telling_what_is_kept():
+        with self.telling_what_is_kept():
             pl_module.end_batch()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -180,7 +185,7 @@ class Course(pl.Callback):
         assert isinstance(pl_module, FitModule)
         pl_module.end_epoch()
         entry: dict[str, float] = {"epoch": trainer.current_epoch}
-        with self._telling_what_is_kept():
+        with self.telling_what_is_kept():
             entry["loss"] = pl_module.mean_loss()
         entry["seconds"] = self._seconds_of_epoch()
         entry |= self._metrics(trainer, pl_module)
@@ -194,7 +199,8 @@ class Course(pl.Callback):
         self._seconds, self._started = 0.0, time.monotonic()
         pl_module.start_epoch()
         if pl_module.processes.first and entry["epoch"] in self._settings.kept(self.curve):
-            self._folder.write_best(trainer.current_epoch, pl_module.state_dict(), best=self.kept_after)
+            with self.telling_what_is_kept():
+                self._folder.write_best(trainer.current_epoch, pl_module.state_dict(), best=self.kept_after)
         trainer.should_stop = self._settings.is_over(self.curve)
 
     def _metrics(self, trainer: pl.Trainer, module: FitModule) -> dict[str, float]:
@@ -222,7 +228,7 @@ class Course(pl.Callback):
 
     def _write(self, trainer: pl.Trainer, module: FitModule) -> None:
         started = time.monotonic()
-        with self._telling_what_is_kept():
+        with self.telling_what_is_kept():
             module.check_weights()
             progress = module.progress()
             random = module.processes.gathered(_random_state(module.device))
@@ -248,7 +254,7 @@ class Course(pl.Callback):
         return self._seconds + time.monotonic() - self._started
 
     @contextmanager
-    def _telling_what_is_kept(self) -> Iterator[None]:
+    def telling_what_is_kept(self) -> Iterator[None]:
         """Add to an error that ends the fit what is left of it."""
         try:
             yield

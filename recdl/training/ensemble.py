@@ -16,7 +16,7 @@ from recdl.errors import ConfigError, RecordError
 from recdl.metrics.ranking import RANKING_METRICS, RankedTargets
 from recdl.models.protocol import ModelFactory, RankingTask, Recommender, Refittable, State
 from recdl.models.ranking import rank
-from recdl.training.members import made
+from recdl.training.members import fitted, made
 from recdl.training.settings import TrainerSettings
 
 Scale = Literal["standard", "softmax", "reciprocal_rank"]
@@ -75,7 +75,7 @@ class Ensemble:
         Raises:
             DataError: If a member cannot learn from the log.
         """
-        self.members_ = {name: self._made(name, self.trainer).fit(train, validation) for name in self.members}
+        self.members_ = {name: self._fitted(name, train, validation, self.trainer) for name in self.members}
         if self.weights is not None:
             weights = np.array([self.weights[name] for name in self.members])
         elif validation is None or len(self.members) == 1:
@@ -91,14 +91,16 @@ class Ensemble:
             DataError: As `fit` does.
         """
         fresh = Ensemble(self.members, scale=self.scale, trainer=self.trainer, seed=self.seed)
-        for name, fitted in self.members_.items():
-            if isinstance(fitted, Refittable):
-                fresh.members_[name] = fitted.refit(train)
+        for name, member in self.members_.items():
+            if isinstance(member, Refittable):
+                fresh.members_[name] = member.refit(train)
                 continue
-            curve, trainer = getattr(fitted, "learning_curve_", []), self.trainer
+            curve, trainer = getattr(member, "learning_curve_", []), self.trainer
             if curve:
                 trainer = trainer.again(curve)
-            fresh.members_[name] = fresh._made(name, trainer).fit(train)
+            elif trainer.folder is not None:
+                trainer = replace(trainer, folder=trainer.folder / "refit")
+            fresh.members_[name] = fresh._fitted(name, train, None, trainer)
         return fresh._keep(self.weights_)
 
     def score(self, queries: Queries) -> npt.NDArray[np.float32]:
@@ -146,6 +148,11 @@ class Ensemble:
         shares = zip(self.members, weights.tolist(), strict=True)
         self.figures_ = {f"model/weight/{name}": weight for name, weight in shares}
         return self
+
+    def _fitted(
+        self, name: str, train: Interactions, validation: RankingTask | None, trainer: TrainerSettings
+    ) -> Recommender:
+        return fitted(self.members[name], f"members/{name}", train, validation, trainer=trainer, seed=self.seed)
 
     def _made(self, name: str, trainer: TrainerSettings) -> Recommender:
         return made(self.members[name], f"members/{name}", trainer=trainer, seed=self.seed)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-FINISHED = "finished.ckpt"
+FINISHED, FINISHED_STATE = "finished.ckpt", "finished.safetensors"
 """What a fit came to, kept until the run that it is a part of is finished."""
 
 
@@ -11,3 +11,7 @@ def forget_unfinished(run: Path) -> None:
     for folder in run.rglob("checkpoints"):
         for path in [*folder.glob("last-*.ckpt"), folder / FINISHED]:
             path.unlink(missing_ok=True)
+    for path in list(run.rglob(FINISHED_STATE)):
+        path.unlink()
+        if not any(path.parent.iterdir()):
+            path.parent.rmdir()

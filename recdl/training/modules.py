@@ -65,17 +65,19 @@ class FitModule(pl.LightningModule):
             yield self.processes.rank * self.accumulate + place, self.processes.count * self.accumulate
 
     def end_batch(self) -> None:
-        """Count a batch, and look at the loss: on a CPU always, on a GPU, which a look makes wait, now and then.
+        """Count a batch, and look at loss and gradient: on a CPU always, on a GPU, which waits, now and then.
 
         Raises:
-            DataError: If the loss, or the gradient, is not finite.
+            DataError: If the loss, or the gradient of the last step, is not finite.
         """
         # self.log costs a third of a small step; a sum and a rare log of it do not.
         self.batches_done += 1
         self.batches_in_all += 1
-        if self.device.type == "cpu":
+        often = self.batches_in_all % _CHECK_EVERY == 0
+        if often or self.device.type == "cpu":
             self._check()
-        if self.batches_in_all % _CHECK_EVERY == 0:
+            self._check_gradient()
+        if often:
             self.log("train/loss", self.mean_loss(), prog_bar=True)
 
     def end_epoch(self) -> None:
@@ -169,6 +171,15 @@ class FitModule(pl.LightningModule):
             raise DataError(
                 f"the training loss became {float(self._loss_sum)} in epoch {self.current_epoch}: it diverged; "
                 f"{self._advice()}"
+            )
+
+    def _check_gradient(self) -> None:
+        # A weight of NaN shows in a loss only when it is asked for, which may be long after.
+        gradients = [_values(weights.grad) for weights in self.parameters() if weights.grad is not None]
+        if gradients and not torch.isfinite(torch.stack(torch._foreach_norm(gradients))).all():
+            raise DataError(
+                f"the gradient became {float(torch.stack(torch._foreach_norm(gradients)).sum())} in epoch"
+                f" {self.current_epoch}: training diverged; {self._advice()}"
             )
 
     def _advice(self) -> str:

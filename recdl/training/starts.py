@@ -19,7 +19,7 @@ from recdl.errors import ConfigError
 from recdl.models.networks.matrix_factorization import MatrixFactorization
 from recdl.models.networks.neumf import NeuMF, Product
 from recdl.models.protocol import Embedded, Factor, Factored, ModelFactory, RankingTask, Recommender, Refittable
-from recdl.training.members import made
+from recdl.training.members import fitted, made
 from recdl.training.settings import TrainerSettings
 
 Vectors = npt.NDArray[np.float32]
@@ -128,7 +128,7 @@ class Start:
             DataError: If one cannot learn from the log.
         """
         return {
-            _key(name): made(make, f"start/{name}", trainer=trainer, seed=seed).fit(train, validation)
+            _key(name): fitted(make, f"start/{name}", train, validation, trainer=trainer, seed=seed)
             for name, make in self.parts.items()
         }
 
@@ -146,7 +146,7 @@ class Start:
             if isinstance(part, Refittable):
                 fresh[_key(name)] = part.refit(train)
             else:
-                fresh[_key(name)] = made(make, f"start/{name}", trainer=trainer, seed=seed).fit(train)
+                fresh[_key(name)] = fitted(make, f"start/{name}", train, None, trainer=trainer, seed=seed)
         return fresh
 
     def apply(self, network: nn.Module, models: Mapping[str, Recommender], train: Interactions, aim: Aim) -> None:

@@ -1,7 +1,6 @@
 """How a neural recommender is fitted: Lightning's Trainer, stopped and kept by a ranking metric on validation."""
 
 import logging
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy
 
@@ -20,6 +18,7 @@ from recdl.training.course import Course, EpochBatches, Validation
 from recdl.training.interruption import held_signals
 from recdl.training.modules import FitModule
 from recdl.training.processes import Processes
+from recdl.training.progress import log, shown
 from recdl.training.settings import TrainerSettings
 
 _NOISE = (
@@ -82,10 +81,14 @@ def fit_network(
                 module.load_state_dict(state["module"])
                 module.eval()
                 return list(state["curve"])
+            log.info("going on from %s", path)
             course.go_on_from(state)
             done = state["progress"]["batches_in_all"]
         if not settings.is_over(course.curve):
-            trainer = _trainer(settings, course, processes, batches_done=done)
+            callbacks: list[pl.Callback] = [course]
+            if processes.first:
+                callbacks.append(shown(course, batches, settings))
+            trainer = _trainer(settings, callbacks, processes, batches_done=done)
             trainer.fit(module, train_dataloaders=batches)
         processes.wait()  # what the first writes the others read
         best = settings.kept(course.curve)
@@ -94,35 +97,10 @@ def fit_network(
         processes.wait()  # or the folder may be gone before the last has read it
         if processes.first:
             content = {"module": module.state_dict(), "curve": course.curve}
-            folder.write_finished(content, n_epochs=len(course.curve), best=course.kept_after)
+            with course.telling_what_is_kept():
+                folder.write_finished(content, n_epochs=len(course.curve), best=course.kept_after)
     module.eval()
     return course.curve
-
-
-class _EpochLines(pl.Callback):
-    """Writes what the course of a fit notes to standard error, a line an epoch."""
-
-    def __init__(self, course: Course, settings: TrainerSettings) -> None:
-        self._course = course
-        self._settings = settings
-        self._monitor = f"validation/{settings.monitor}"
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not self._course.curve:
-            at_most, patience = self._settings.max_epochs, self._settings.patience
-            print(
-                f"at most {at_most} epochs, fewer when {patience} in a row do not raise {self._monitor}",
-                file=sys.stderr,
-            )
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        entry = self._course.curve[-1]
-        line = f"epoch {entry['epoch']}: loss {entry['loss']:.4f}"
-        if self._monitor in entry:
-            best = max(self._course.curve, key=lambda one: one[self._monitor])  # the first of equals, as is kept
-            line += f", {self._monitor} {entry[self._monitor]:.4f} (best {best[self._monitor]:.4f}, "
-            line += f"epoch {best['epoch']})"
-        print(f"{line}, {entry['seconds']:.1f} s", file=sys.stderr)
 
 
 class _Sharing(DDPStrategy):
@@ -136,16 +114,12 @@ class _Sharing(DDPStrategy):
         """Leave the module as it is."""
 
 
-def _trainer(settings: TrainerSettings, course: Course, processes: Processes, *, batches_done: int) -> pl.Trainer:
+def _trainer(
+    settings: TrainerSettings, callbacks: list[pl.Callback], processes: Processes, *, batches_done: int
+) -> pl.Trainer:
     logger: Logger | None = None
     if settings.tracking is not None and settings.folder is not None and processes.first:
         logger = settings.tracking.logger(settings.folder, step=batches_done)
-    callbacks: list[pl.Callback] = [course]
-    if settings.progress_bar and processes.first:
-        # A bar in a log file is thousands of lines; there, a line an epoch.
-        callbacks.append(
-            TQDMProgressBar(refresh_rate=20) if sys.stderr.isatty() else _EpochLines(course, settings)
-        )
     return pl.Trainer(
         max_epochs=settings.max_epochs,
         accelerator=settings.accelerator,
@@ -156,7 +130,7 @@ def _trainer(settings: TrainerSettings, course: Course, processes: Processes, *,
         callbacks=callbacks,
         logger=logger or False,
         enable_checkpointing=False,
-        enable_progress_bar=settings.progress_bar and processes.first and sys.stderr.isatty(),
+        enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
