@@ -18,7 +18,8 @@ NETWORK = ("model.batch_size=8", "model.network.mf_embedding_size=8", "model.net
 LONG = ("trainer.max_epochs=12", "trainer.patience=12", "trainer.checkpoint.every_steps=5")
 
 
-def _started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start `train.py` in `folder`, and do not wait for it."""
     return subprocess.Popen(
         command("train.py", *arguments),
         cwd=folder,
@@ -30,17 +31,17 @@ def _started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def _position(run: Path) -> tuple[int, int]:
+def position(run: Path) -> tuple[int, int]:
     """Return how far the newest checkpoint of a run is, in epochs and batches."""
     names = [path.stem.split("-") for path in run.glob("checkpoints/last-*.ckpt")]
     return max(((int(epoch), int(batches)) for _, epoch, batches in names), default=(0, 0))
 
 
-def _cut_off(process: subprocess.Popen[str], run: Path, *, at: tuple[int, int], by: signal.Signals) -> str:
+def cut_off(process: subprocess.Popen[str], run: Path, *, at: tuple[int, int], by: signal.Signals) -> str:
     """Send a signal once the run has come so far, and return what the process had to say."""
     try:
         deadline = time.monotonic() + 200
-        while _position(run) < at and process.poll() is None and time.monotonic() < deadline:
+        while position(run) < at and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
         process.send_signal(by)
         printed, _ = process.communicate(timeout=60)
@@ -50,7 +51,7 @@ def _cut_off(process: subprocess.Popen[str], run: Path, *, at: tuple[int, int], 
     return printed
 
 
-def _outcome(run: Path) -> dict[str, Any]:
+def outcome(run: Path) -> dict[str, Any]:
     """Return all that a run came to, but for how long it took and when."""
     accumulator = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
     accumulator.Reload()
@@ -82,28 +83,28 @@ def test_a_run_that_was_killed_at_random_and_gone_on_with_is_the_run_that_was_no
     cut = whole / "runs" / "killed"
     steps = random.Random(os.urandom(8))  # a step of its own each time that this is run
     first, second = sorted((steps.randrange(0, 4), steps.randrange(0, 19)) for _ in range(2))
-    process = _started(whole, *SHOP, *NETWORK, *LONG, "run_dir=runs/killed")
-    _cut_off(process, cut, at=first, by=signal.SIGKILL)
+    process = started(whole, *SHOP, *NETWORK, *LONG, "run_dir=runs/killed")
+    cut_off(process, cut, at=first, by=signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    process = _started(whole, "resume=runs/killed")
-    printed = _cut_off(process, cut, at=(second[0] + 4, second[1]), by=signal.SIGTERM)
+    process = started(whole, "resume=runs/killed")
+    printed = cut_off(process, cut, at=(second[0] + 4, second[1]), by=signal.SIGTERM)
     assert process.returncode == 143, printed
     assert "train.py resume=runs/killed goes on with it" in printed
     succeed(whole, "train.py", "resume=runs/killed")
-    assert _outcome(cut) == _outcome(whole / "runs" / "whole"), f"killed after {first} and {second}"
+    assert outcome(cut) == outcome(whole / "runs" / "whole"), f"killed after {first} and {second}"
     assert len(json.loads((cut / "record.json").read_text())["resumed"]) == 2
 
 
 def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(whole: Path) -> None:
     cut = whole / "runs" / "interrupted"
     arguments = [*SHOP, *NETWORK, "trainer.max_epochs=1000", "trainer.patience=1000"]
-    process = _started(whole, *arguments, "trainer.checkpoint.every_minutes=60", "run_dir=runs/interrupted")
+    process = started(whole, *arguments, "trainer.checkpoint.every_minutes=60", "run_dir=runs/interrupted")
     while not list(cut.glob("checkpoints/best-*.ckpt")) and process.poll() is None:
         time.sleep(0.01)
-    assert _position(cut) == (0, 0)
-    printed = _cut_off(process, cut, at=(0, 0), by=signal.SIGINT)
+    assert position(cut) == (0, 0)
+    printed = cut_off(process, cut, at=(0, 0), by=signal.SIGINT)
     assert process.returncode == 130, printed
-    assert _position(cut) > (0, 0)
+    assert position(cut) > (0, 0)
     *_, told, last = printed.splitlines()
     assert told == "the run is cut off; train.py resume=runs/interrupted goes on with it"
     assert last == "interrupted: nothing that was under way is taken for whole"
@@ -113,8 +114,8 @@ def test_settings_that_the_run_had_not_are_named_and_refused(
     whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cut = whole / "runs" / "other"
-    process = _started(whole, *SHOP, *NETWORK, *LONG, "run_dir=runs/other")
-    _cut_off(process, cut, at=(0, 5), by=signal.SIGKILL)
+    process = started(whole, *SHOP, *NETWORK, *LONG, "run_dir=runs/other")
+    cut_off(process, cut, at=(0, 5), by=signal.SIGKILL)
     monkeypatch.chdir(whole)
     other = ["model=lstm", "seed=1", "trainer.patience=12", "run_dir=runs/other", "progress=true"]
     message = fail_here(monkeypatch, capsys, "train", "resume=runs/other", *other)
@@ -149,9 +150,9 @@ def test_two_processes_cannot_be_at_work_on_one_run(
     monkeypatch.chdir(whole)
     cut = whole / "runs" / "shared"
     arguments = [*SHOP, *NETWORK, *LONG, "trainer.max_epochs=1000", "trainer.patience=1000", "run_dir=runs/shared"]
-    process = _started(whole, *arguments)
+    process = started(whole, *arguments)
     try:
-        while _position(cut) < (0, 5) and process.poll() is None:
+        while position(cut) < (0, 5) and process.poll() is None:
             time.sleep(0.01)
         for refused in (["resume=runs/shared"], [*arguments, "overwrite=true"]):
             message = fail_here(monkeypatch, capsys, "train", *refused)
@@ -169,8 +170,8 @@ def test_a_run_whose_log_has_changed_is_not_gone_on_with(
     rows = [f"u{user},i{(user * 7 + step) % 20},{1000 * step + user}" for step in range(12) for user in range(40)]
     log.write_text("\n".join(["user_id,item_id,timestamp", *rows]))
     arguments = ["data=csv", "data.path=log.csv", *SHOP[3:], "model=neumf", *LONG, "run_dir=runs/cut"]
-    process = _started(tmp_path, *arguments)
-    _cut_off(process, tmp_path / "runs" / "cut", at=(0, 5), by=signal.SIGKILL)
+    process = started(tmp_path, *arguments)
+    cut_off(process, tmp_path / "runs" / "cut", at=(0, 5), by=signal.SIGKILL)
     log.write_text("\n".join(["user_id,item_id,timestamp", *rows[:-1]]))
     for manifest in (tmp_path / "prepared").glob("*/manifest.json"):
         manifest.unlink()
