@@ -110,6 +110,7 @@ class BenchmarkSettings(_RunSettings):
     """What `benchmark` is told."""
 
     models: tuple[str, ...] = Field(min_length=1)
+    overrides: dict[str, tuple[str, ...]]
 
 
 class EvaluateSettings(_Settings):
@@ -117,6 +118,8 @@ class EvaluateSettings(_Settings):
 
     run: str
     evaluation: Node
+    recommendations: str | None
+    name: str | None
     prepared: str | None
     run_dir: str | None
     overwrite: bool

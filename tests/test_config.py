@@ -55,7 +55,11 @@ def _chooses_a_model(name: str) -> bool:
     return "override /model:" in (CONFIGS / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [name for name in yaml_files("experiment") if not _chooses_a_model(name)])
+LEADERBOARDS = [name for name in yaml_files("experiment") if name.startswith("leaderboard_")]
+PROTOCOLS = [name for name in yaml_files("experiment") if not _chooses_a_model(name) and name not in LEADERBOARDS]
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
 @pytest.mark.parametrize("verb", ["train", "benchmark"])
 def test_every_protocol_can_be_chosen_by_the_verbs_that_train(verb: str, name: str) -> None:
     config = compose(verb, [f"experiment={name}"])
@@ -69,6 +73,16 @@ def test_an_experiment_with_a_model_adds_only_that_and_the_training_to_its_proto
     config = compose("train", [f"experiment={name}"])
     assert name.endswith(f"_{config['names']['model']}")
     assert {key for key in config if config[key] != protocol[key]} <= {"model", "trainer", "names"}
+
+
+@pytest.mark.parametrize("name", LEADERBOARDS)
+def test_a_leaderboard_names_its_log_and_settings_that_each_model_has(name: str) -> None:
+    config = compose("benchmark", [f"experiment={name}"])
+    assert name == f"leaderboard_{config['data']['name']}"
+    for model in config["models"]:
+        overrides = config["overrides"].get(model, ())
+        named = [] if any(one.startswith("model=") for one in overrides) else [f"model={model}"]
+        compose("train", [*named, *overrides])
 
 
 def test_a_model_of_the_command_line_goes_before_an_experiments() -> None:

@@ -2,7 +2,8 @@
 
 import multiprocessing
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,20 @@ from recdl.commands.train import record_run
 from recdl.config import BenchmarkSettings, build, compose
 from recdl.data.preparation import prepare
 from recdl.errors import ConfigError, RecdlError, RecordError
+from recdl.evaluation.details import LeftOut
 from recdl.evaluation.records import RunRecord
 from recdl.signatures import checked_settings
 from recdl.storage import fingerprint
 
-_SHARED = ("data", "split", "trainer", "tracking", "evaluation", "refit", "seed")
+_SHARED = ("data", "split", "tracking", "evaluation", "refit", "seed")
+_OWN = ("model", "trainer")
 
 
 def benchmark(config: Mapping[str, Any]) -> None:
     """Train each of `models`, compare those that were finished, and say where everything lies.
 
-    Runs that are whole, of the same settings, data and version, are used again.
+    Runs that are whole, of the same settings, data and version, are used again. What kept a model from being
+    trained stands in the report.
 
     Args:
         config: As `recdl.config.compose("benchmark", ...)` gives it.
@@ -32,17 +36,19 @@ def benchmark(config: Mapping[str, Any]) -> None:
         RecdlError: If a model could not be trained; the others are compared before.
     """
     settings = checked_settings(BenchmarkSettings, config)
-    if len(set(settings.models)) < len(settings.models):
-        raise ConfigError(f"models: names one twice: {', '.join(settings.models)}")
+    _check_names(settings)
     folder = Path(settings.run_dir) if settings.run_dir else _folder(config)
-    points = {name: _point(config, name, folder / name) for name in settings.models}
+    points = {
+        name: _point(config, name, settings.overrides.get(name, ()), folder / name) for name in settings.models
+    }
     log = prepare(
         build(settings.data, group="data"),
         Path(settings.prepared_root),
         engine=build(settings.engine, group="engine"),
         progress=settings.progress,
     )
-    records, failed = [], []
+    records: list[RunRecord] = []
+    failed: list[LeftOut] = []
     for name, point in points.items():
         record = None if settings.overwrite else _finished(folder / name, point, data=log.fingerprint)
         try:
@@ -50,36 +56,60 @@ def benchmark(config: Mapping[str, Any]) -> None:
             records.append(record or _train_apart(point))
         except RecdlError as error:
             complain(error)
-            failed.append(name)
+            failed.append(LeftOut(name, str(error)))
         except (KeyboardInterrupt, SystemExit):
             if records:
                 kept = ", ".join(record.identity.model for record in records)
                 print(f"finished, and used again by the same command: {kept} (in {folder})", file=sys.stderr)
             raise
     if records:
-        print_comparison(records, Shown(), folder / "comparison")
+        print_comparison(records, Shown(left_out=failed), folder / "comparison")
         print(f"runs: {folder}")
     if failed:
-        raise RecordError(f"no run of {', '.join(failed)}, see above; the others are kept and used again")
+        names = ", ".join(one.name for one in failed)
+        raise RecordError(f"no run of {names}, see above; the others are kept and used again")
+
+
+def _check_names(settings: BenchmarkSettings) -> None:
+    if len(set(settings.models)) < len(settings.models):
+        raise ConfigError(f"models: names one twice: {', '.join(settings.models)}")
+    for name, overrides in settings.overrides.items():
+        if name not in settings.models:
+            raise ConfigError(f"overrides.{name}: is none of models={','.join(settings.models)}")
+        for override in overrides:
+            if not _is_own(override):
+                raise ConfigError(
+                    f"overrides.{name}: {override} would set this run apart from the others; only settings of"
+                    " model and trainer may differ"
+                )
+
+
+def _is_own(override: str) -> bool:
+    key = override.lstrip("+~").partition("=")[0]
+    return any(key == group or key.startswith((f"{group}.", f"{group}@")) for group in _OWN) and key != "trainer"
 
 
 def _folder(config: Mapping[str, Any]) -> Path:
-    key = fingerprint({name: config[name] for name in _SHARED})
+    key = fingerprint({name: config[name] for name in (*_SHARED, "trainer")})
     return Path("runs", f"benchmark-{config['data']['name']}-{key[:12]}")
 
 
-def _point(config: Mapping[str, Any], model: str, folder: Path) -> dict[str, Any]:
+def _point(config: Mapping[str, Any], name: str, overrides: Sequence[str], folder: Path) -> dict[str, Any]:
     """Return the configuration of `train` for one of the models."""
-    node = compose("train", [f"model={model}"], folder=added_folder())["model"]
+    named = [] if any(override.startswith("model=") for override in overrides) else [f"model={name}"]
+    composed = compose("train", [*named, *overrides], folder=added_folder())
+    trainer = [override.partition("=")[0].lstrip("+") for override in overrides]
+    changed = {key.split(".")[1] for key in trainer if key.startswith("trainer.")}
     own = {
-        "model": node,
-        "names": {**config["names"], "model": model},
+        "model": composed["model"],
+        "trainer": {**config["trainer"], **{key: composed["trainer"][key] for key in changed}},
+        "names": {**config["names"], "model": name},
         "start_from": [],
         "run_dir": str(folder),
         "overwrite": True,
         "progress": False,  # the log is prepared, and was shown, already
     }
-    return {**{key: value for key, value in config.items() if key != "models"}, **own}
+    return {**{key: value for key, value in config.items() if key not in ("models", "overrides")}, **own}
 
 
 def _finished(folder: Path, point: Mapping[str, Any], *, data: str) -> RunRecord | None:
@@ -87,9 +117,8 @@ def _finished(folder: Path, point: Mapping[str, Any], *, data: str) -> RunRecord
         record = RunRecord.open(folder)
     except RecordError:
         return None
-    keys = (*_SHARED, "model")
     same = (
-        all(record.config.get(key) == point[key] for key in keys)
+        all(record.config.get(key) == point[key] for key in (*_SHARED, *_OWN))
         and record.identity.data.fingerprint == data
         and record.record["versions"]["recdl"] == recdl.__version__
     )
@@ -98,8 +127,11 @@ def _finished(folder: Path, point: Mapping[str, Any], *, data: str) -> RunRecord
 
 def _train_apart(point: Mapping[str, Any]) -> RunRecord:
     """Train in a process of its own: its memory is the model's alone, in the record and on the machine."""
-    process = multiprocessing.get_context("spawn").Process(target=_train_here, args=(point,))
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_train_here, args=(point, sender))
     process.start()
+    sender.close()  # the other end is the process's own: it closes when the process ends
     try:
         process.join()
     finally:
@@ -108,11 +140,26 @@ def _train_apart(point: Mapping[str, Any]) -> RunRecord:
     if process.exitcode == INTERRUPTED:
         raise KeyboardInterrupt
     if process.exitcode:
-        status = f"its process ended with status {process.exitcode}; was there memory enough?"
-        reason = "see above" if process.exitcode == 1 else status
-        raise RecordError(f"{point['names']['model']} was not trained: {reason}")
+        raise RecordError(f"{point['names']['model']} was not trained: {_reason(receiver, process.exitcode)}")
     return RunRecord.open(Path(point["run_dir"]))
 
 
-def _train_here(point: Mapping[str, Any]) -> None:
-    exit_with_status(lambda: record_run(point))
+def _reason(receiver: Connection, status: int) -> str:
+    """Return what went wrong in a process that has ended, as it said itself if it could."""
+    try:
+        if receiver.poll():
+            return str(receiver.recv())
+    except EOFError:  # it ended without a word
+        pass
+    return "see above" if status == 1 else f"its process ended with status {status}; was there memory enough?"
+
+
+def _train_here(point: Mapping[str, Any], sender: Connection) -> None:
+    def work() -> None:
+        try:
+            record_run(point)
+        except (RecdlError, OSError) as error:
+            sender.send(str(error))
+            raise SystemExit(1) from error  # told by the process that waits
+
+    exit_with_status(work)

@@ -145,7 +145,8 @@ def _print(result: comparison.Comparison, records: Sequence[RunRecord], shown: S
         print(sentence)
     for sentence in missing:
         print(f"not shown: {sentence}", file=sys.stderr)
-    print(f"report: {written.page} (also .md, .csv)")
+    print(f"report: {written.page}")
+    print(f"tables: {written.markdown} {written.table}")
     print(f"figures: {written.data}")
 
 

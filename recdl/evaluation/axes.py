@@ -30,7 +30,7 @@ class Tick:
 
 def nice_ticks(low: float, high: float, n_steps: int = 4) -> list[float]:
     """Return round values, about `n_steps` apart steps, of which the first is <= low and the last >= high."""
-    if high <= low:
+    if high - low <= 1e-9 * max(abs(low), abs(high)):  # equal but for rounding
         low, high = low - (abs(low) / 10 or 0.5), high + (abs(high) / 10 or 0.5)
     rough = (high - low) / n_steps
     power = 10.0 ** math.floor(math.log10(rough))

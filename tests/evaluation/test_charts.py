@@ -44,6 +44,8 @@ def test_a_logarithmic_scale_is_even_in_its_factors() -> None:
         (0.0, 1.0, [0.0, 0.25, 0.5, 0.75, 1.0]),
         (-0.003, 0.012, [-0.005, 0.0, 0.005, 0.01, 0.015]),
         (0.5, 0.5, [0.45, 0.475, 0.5, 0.525, 0.55]),
+        (200.0, 200.00000000000003, [180.0, 190.0, 200.0, 210.0, 220.0]),
+        (0.0, 0.0, [-0.5, -0.25, 0.0, 0.25, 0.5]),
     ],
 )
 def test_ticks_are_round_and_enclose_the_values(low: float, high: float, ticks: list[float]) -> None:

@@ -40,8 +40,9 @@ def test_models_are_trained_and_compared_and_the_report_is_named(shop: Path, fin
     assert [run["model"] for run in figures["runs"]] == ["popularity", "item_knn"]
     assert figures["reference"] == "popularity"
     assert finished.startswith("popularity: training\nitem_knn: training\n")
-    assert finished.splitlines()[-3:] == [
+    assert finished.splitlines()[-4:] == [
         "report: runs/benchmark/comparison/comparison.html",
+        "tables: runs/benchmark/comparison/comparison.md runs/benchmark/comparison/comparison.csv",
         "figures: runs/benchmark/comparison/comparison.json",
         "runs: runs/benchmark",
     ]
@@ -68,6 +69,9 @@ def test_a_run_cut_off_is_trained_again_and_the_others_are_compared_all_the_same
     finally:
         aside.rename(record)
     assert trained == ["item_knn"]
+    figures = json.loads((shop / "runs/benchmark/comparison/comparison.json").read_text())
+    assert figures["left_out"] == [{"name": "item_knn", "reason": "no training here"}]
+    assert "Left out: item_knn." in (shop / "runs/benchmark/comparison/comparison.html").read_text()
     shown = capsys.readouterr()
     assert shown.err == "error: no training here\n"
     assert shown.out.endswith("runs: runs/benchmark\n")
@@ -87,9 +91,9 @@ def test_a_model_that_cannot_be_trained_is_named(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").write_text("a file")
     config = {**compose("train", [*SHOP, "model=popularity"]), "run_dir": "taken"}
-    with pytest.raises(RecordError, match=r"^popularity was not trained: see above$"):
+    with pytest.raises(RecordError, match=r"^popularity was not trained: run_dir=taken is a file"):
         benchmark._train_apart(config)
-    assert capfd.readouterr().err.startswith("error: run_dir=taken is a file")
+    assert capfd.readouterr().err == ""  # it is told once, by the process that waits
 
 
 def test_without_a_folder_its_name_follows_from_the_settings(trained: list[str]) -> None:
@@ -114,4 +118,44 @@ def test_a_list_of_models_that_cannot_be_is_refused_before_any_work(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         again(f"models={models}")
+    assert trained == []
+
+
+def test_a_model_has_overrides_of_its_own_and_a_name_may_be_given_to_them(trained: list[str]) -> None:
+    overrides = (
+        "models=[popularity,near,lstm]",
+        "overrides={near: [model=item_knn, model.k=7], lstm: [trainer.max_epochs=3, model.max_length=9]}",
+    )
+    config = compose("benchmark", [*SHOP, "run_dir=runs/own", "trainer.patience=4", *overrides])
+    points = {
+        name: benchmark._point(config, name, config["overrides"].get(name, ()), Path("runs", name))
+        for name in config["models"]
+    }
+    assert trained == []
+    assert points["near"]["model"]["k"] == 7
+    assert points["near"]["names"]["model"] == "near"
+    assert points["lstm"]["model"]["max_length"] == 9
+    assert points["lstm"]["trainer"] == {**config["trainer"], "max_epochs": 3}
+    assert points["popularity"]["trainer"] == config["trainer"]
+    assert all(set(point) == set(compose("train", ["data=shop"])) for point in points.values())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("{gru: [model.max_length=9]}", "^overrides.gru: is none of models=popularity,item_knn$"),
+        (
+            "{item_knn: [split.test_fraction=0.5]}",
+            "^overrides.item_knn: split.test_fraction=0.5 would set this run",
+        ),
+        ("{item_knn: [trainer=cpu]}", "only settings of model and trainer may differ"),
+        ("{item_knn: [seed=3]}", "seed=3 would set this run apart from the others"),
+        ("{item_knn: [model.neighbours=3]}", "model.neighbours: there is no such setting"),
+    ],
+)
+def test_overrides_that_cannot_be_are_refused_before_any_work(
+    overrides: str, message: str, trained: list[str]
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        again(f"overrides={overrides}")
     assert trained == []
