@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from recdl.commands.given import evaluate_file
 from recdl.commands.ingredients import (
     fresh_folder,
     learned_from,
@@ -15,6 +16,7 @@ from recdl.commands.ingredients import (
 )
 from recdl.commands.recording import Asked, print_summary, record_evaluations, record_split
 from recdl.config import EvaluateSettings, build
+from recdl.errors import ConfigError
 from recdl.evaluation.measures import check_protocol
 from recdl.evaluation.protocol import EvaluationProtocol
 from recdl.evaluation.records import Ingredient, RunRecord, RunWriter, check_run_folder
@@ -35,6 +37,11 @@ def evaluate(config: Mapping[str, Any]) -> None:
     """
     settings = checked_settings(EvaluateSettings, config)
     record = RunRecord.open(Path(settings.run))
+    if settings.recommendations is not None:
+        evaluate_file(settings, record, Path(settings.recommendations))
+        return
+    if settings.name is not None:
+        raise ConfigError(f"name={settings.name}: is for recommendations=FILE; a run keeps its model's name")
     protocol: EvaluationProtocol = build(settings.evaluation, group="evaluation")
     folder = _folder(settings, record)
     check_run_folder(folder, overwrite=settings.overwrite)
@@ -73,7 +80,7 @@ def evaluate(config: Mapping[str, Any]) -> None:
         progress=settings.progress,
     )
     writer.write_state(model.get_state())
-    fit_seconds = record.metrics["time/fit_seconds"]
+    fit_seconds = record.metrics.get("time/fit_seconds")
     evaluated = writer.finish(fit_seconds=fit_seconds, learning_curve=record.learning_curve, metrics=seconds)
     print_summary(evaluated, fitted=False)
 

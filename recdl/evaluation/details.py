@@ -114,7 +114,14 @@ def look_closer(
         win_loss=_win_loss(comparison, tables, lists, background, pair, n_examples),
         missing=tuple(told),
         left_out=tuple(left_out),
+        notes={label: tuple(notes) for label, record in of_runs.items() if (notes := _notes(record))},
     )
+
+
+def _notes(record: RunRecord) -> list[str]:
+    """Return what a run of given recommendations says of its file."""
+    notes: list[str] = (record.config.get("recommendations") or {}).get("notes", [])
+    return notes
 
 
 def _lists(of_runs: Mapping[str, RunRecord], k: int, told: list[str]) -> dict[str, npt.NDArray[np.int32]]:

@@ -16,6 +16,7 @@ _NOT_THE_MODEL = frozenset(
         "overwrite",
         "prepared_root",
         "progress",
+        "recommendations",
         "run_dir",
         "seed",
         "split",

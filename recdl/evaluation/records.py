@@ -306,13 +306,20 @@ class RunWriter:
         if evaluation.groups:
             write_json(self.folder / "groups" / f"{part}.json", plain(evaluation.groups))
 
-    def write_state(self, state: State) -> None:
-        """Write what the model learned, of any dtype but text and objects; an empty mapping is a state too."""
+    def write_state(self, state: State, *, learned: bool = True) -> None:
+        """Write what the model learned, of any dtype but text and objects; an empty mapping is a state too.
+
+        Args:
+            state: Named arrays.
+            learned: Whether their size says something of the model: not where they are lists from a file.
+        """
         self._check_folder()
         # Not np.ascontiguousarray, which would make a scalar a row.
         arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
         with whole_file(self.folder / _STATE) as temporary:
             save_file(arrays, temporary)
+        if not learned:
+            return
         self._metrics["model/n_parameters"] = sum(a.size for a in arrays.values() if a.dtype.kind == "f")
         self._metrics["model/state_bytes"] = sum(a.nbytes for a in arrays.values())
 
@@ -324,20 +331,22 @@ class RunWriter:
     def finish(
         self,
         *,
-        fit_seconds: float,
+        fit_seconds: float | None,
         learning_curve: Sequence[Mapping[str, Any]] = (),
         metrics: Mapping[str, float] | None = None,
     ) -> RunRecord:
         """Write the rest, `record.json` last of all, and open the record.
 
         Args:
-            fit_seconds: Wall time of `fit`.
+            fit_seconds: Wall time of `fit`; None of what was not fitted here.
             learning_curve: One mapping an epoch.
             metrics: Further figures for `metrics.json`, such as "time/test_seconds".
         """
         self._check_folder()
         wall_seconds = time.monotonic() - self._clock
-        self._metrics |= {"time/fit_seconds": float(fit_seconds), "time/wall_seconds": wall_seconds}
+        self._metrics["time/wall_seconds"] = wall_seconds
+        if fit_seconds is not None:
+            self._metrics["time/fit_seconds"] = float(fit_seconds)
         self._metrics |= {name: number(name, value) for name, value in (metrics or {}).items()}
         write_json(self.folder / _METRICS, self._metrics)
         write_json(self.folder / _INTERVALS, self._intervals)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -82,6 +82,29 @@ class Factored(Protocol):
         Products are summed in float64 if the second is sparse and in float32 if it is dense, as
         `recdl.models.nearest.product` does.
         """
+        ...
+
+
+class ListedItems(NamedTuple):
+    """Lists of items, one a query, the best first.
+
+    Attributes:
+        offsets: (n_queries + 1,) int64, between which the items of each query lie.
+        items: Flat int32, none twice in a list but `UNKNOWN` (-1), an item that the log does not hold.
+        places: Flat int32, never falling within a list; items of one place are tied.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int32]
+    places: npt.NDArray[np.int32]
+
+
+@runtime_checkable
+class Listed(Protocol):
+    """A recommender that names some items and says nothing of the others, which then are misses."""
+
+    def lists(self, queries: Queries) -> ListedItems:
+        """Return what is recommended to each query."""
         ...
 
 

@@ -12,7 +12,8 @@ from recdl.data.queries import Candidates, Queries, ragged_positions
 from recdl.errors import DataError
 from recdl.models.dense import DenseSearch
 from recdl.models.fused import FusedSearch
-from recdl.models.protocol import Factored, RankingTask, Recommender
+from recdl.models.listed import ListedSearch
+from recdl.models.protocol import Factored, Listed, RankingTask, Recommender
 
 MEMORY_BUDGET = 256 * 2**20
 
@@ -217,6 +218,8 @@ def _search(
     candidates: npt.NDArray[np.bool_],
     exclude_history: bool,
 ) -> _Search:
+    if isinstance(recommender, Listed):
+        return ListedSearch(recommender, candidates, exclude_history)
     if factored is not None:
         return FusedSearch(factored, candidates, exclude_history)
     return DenseSearch(recommender, candidates, exclude_history)
