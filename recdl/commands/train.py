@@ -19,6 +19,7 @@ from recdl.commands.recording import (
 )
 from recdl.commands.resuming import telling_how_to_go_on
 from recdl.commands.starting import open_starts, start
+from recdl.commands.tracking import track
 from recdl.config import TrainSettings, build, build_model
 from recdl.data.engines.protocol import Engine
 from recdl.data.interactions import Interactions
@@ -137,7 +138,9 @@ def _fit_and_evaluate(
         figures |= {"time/refit_seconds": time.perf_counter() - started} | epochs
     figures |= record(model, [Asked("test", split.test, learned_from)])
     writer.write_state(model.get_state())
-    return finish(metrics=figures)
+    finished = finish(metrics=figures)
+    track(build(settings.tracking, group="tracking"), finished, model, log, learned_from)
+    return finished
 
 
 def _refitted(

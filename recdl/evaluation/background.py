@@ -42,14 +42,7 @@ class Background:
 
     def names(self, indices: npt.NDArray[np.integer]) -> list[str]:
         """Return what to call the items at `indices`: "Mug, blue (22423)", or the id alone."""
-        ids = [str(one) for one in self.items.ids(indices)]
-        if self.item_names is None:
-            return ids
-        names = self.item_names.take(pa.array(indices)).to_pylist()
-        return [
-            one if name is None or not str(name).strip() else f"{_short(str(name).strip())} ({one})"
-            for name, one in zip(names, ids, strict=True)
-        ]
+        return _labels(self.items, self.item_names, indices)
 
 
 def background(
@@ -90,6 +83,22 @@ def item_names(table: pa.Table | None, column: str | None) -> pa.ChunkedArray | 
     by_letters = {name.lower(): name for name in reversed(known)}
     found = column or next((by_letters[name] for name in NAME_COLUMNS if name in by_letters), None)
     return None if table is None or found is None else table[found]
+
+
+def item_labels(items: Vocabulary, table: pa.Table | None, indices: npt.NDArray[np.integer]) -> list[str]:
+    """Return what to call the items at `indices`, by the names of their table if it has any, and their ids."""
+    return _labels(items, item_names(table, None), indices)
+
+
+def _labels(items: Vocabulary, item_names: pa.ChunkedArray | None, indices: npt.NDArray[np.integer]) -> list[str]:
+    ids = [str(one) for one in items.ids(indices)]
+    if item_names is None:
+        return ids
+    names = item_names.take(pa.array(indices)).to_pylist()
+    return [
+        one if name is None or not str(name).strip() else f"{_short(str(name).strip())} ({one})"
+        for name, one in zip(names, ids, strict=True)
+    ]
 
 
 def _short(name: str) -> str:

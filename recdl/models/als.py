@@ -162,6 +162,10 @@ class ALS:
         histories = self.weighing_.history_matrix(queries, len(self.items_))
         return self._solve(histories, self.items_), self.items_
 
+    def item_embeddings(self) -> Embeddings:
+        """Return (n_items, d) float32, the items' embeddings."""
+        return self.items_
+
     def get_state(self) -> State:
         """Return `items`, the items' embeddings, and `behavior_weights`."""
         return {"items": self.items_, "behavior_weights": self.weighing_.by_behavior}

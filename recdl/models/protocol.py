@@ -120,6 +120,15 @@ class Embedded(Protocol):
 
 
 @runtime_checkable
+class ItemEmbedded(Protocol):
+    """A fitted recommender that has a vector for each item."""
+
+    def item_embeddings(self) -> npt.NDArray[np.float32]:
+        """Return (n_items, embedding_size) float32; near vectors are of items that are recommended alike."""
+        ...
+
+
+@runtime_checkable
 class RatingPredictor(Protocol):
     """A recommender that predicts ratings: the log's number for an event."""
 

@@ -258,6 +258,10 @@ class FactorizationRecommender:
                 scores[start : start + rows, first : first + _PAIRS_AT_ONCE] = logits.cpu().numpy()
         return scores
 
+    def item_embeddings(self) -> npt.NDArray[np.float32]:
+        """Return (n_items, width) float32: what the network has for each item itself, without features."""
+        return np.asarray(self._table("items").detach().cpu().numpy(), np.float32)
+
     def get_state(self) -> State:
         """Return the network's weights, which users and items it was trained on, and what is known of them."""
         return {

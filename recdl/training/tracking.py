@@ -2,6 +2,7 @@
 
 import importlib.util
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,6 +11,7 @@ from omegaconf import OmegaConf
 
 from recdl.errors import ConfigError
 from recdl.storage import write_text
+from recdl.training.final_tracking import ItemVectors, Setting, write_final_events
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -34,9 +36,11 @@ class TensorBoardTracking:
 
     Attributes:
         subfolder: Where in the run's folder; `tensorboard --logdir runs` finds them all.
+        projector_items: Of how many items, the most popular ones, the projector shows the vectors; 0: none.
     """
 
     subfolder: str = "tensorboard"
+    projector_items: int = 2000
 
     def logger(self, folder: Path, *, step: int) -> "Logger | None":
         """Return a TensorBoard logger."""
@@ -45,6 +49,17 @@ class TensorBoardTracking:
         _let_come_first(folder / self.subfolder)
         # TensorBoard itself passes over what lies at or after `purge_step` in earlier files.
         return TensorBoardLogger(folder, name=self.subfolder, version="", default_hp_metric=False, purge_step=step)
+
+    def finish(
+        self,
+        folder: Path,
+        *,
+        settings: Mapping[str, Setting],
+        metrics: Mapping[str, float],
+        items: ItemVectors | None,
+    ) -> None:
+        """Write the run's row of the HParams tab, its final metrics as scalars, and the projector's items."""
+        write_final_events(folder / self.subfolder, settings=settings, metrics=metrics, items=items)
 
 
 def _let_come_first(folder: Path) -> None:
