@@ -111,6 +111,7 @@ class BenchmarkSettings(_RunSettings):
 
     models: tuple[str, ...] = Field(min_length=1)
     overrides: dict[str, tuple[str, ...]]
+    trials: dict[str, int]
 
 
 class EvaluateSettings(_Settings):

@@ -21,6 +21,7 @@ from recdl.storage import fingerprint
 
 _SHARED = ("data", "split", "tracking", "evaluation", "refit", "seed")
 _OWN = ("model", "trainer")
+_MANY = ("models", "overrides", "trials")
 
 
 def benchmark(config: Mapping[str, Any]) -> None:
@@ -54,6 +55,7 @@ def benchmark(config: Mapping[str, Any]) -> None:
         try:
             print(f"{name}: {'training' if record is None else 'finished before, used again'}", flush=True)
             records.append(record or _train_apart(point))
+            _note_trials(records[-1], settings.trials.get(name, 1))
         except RecdlError as error:
             complain(error)
             failed.append(LeftOut(name, str(error)))
@@ -73,9 +75,14 @@ def benchmark(config: Mapping[str, Any]) -> None:
 def _check_names(settings: BenchmarkSettings) -> None:
     if len(set(settings.models)) < len(settings.models):
         raise ConfigError(f"models: names one twice: {', '.join(settings.models)}")
+    for key, named in (("overrides", settings.overrides), ("trials", settings.trials)):
+        for name in named:
+            if name not in settings.models:
+                raise ConfigError(f"{key}.{name}: is none of models={','.join(settings.models)}")
+    for name, trials in settings.trials.items():
+        if trials < 1:
+            raise ConfigError(f"trials.{name}: must be at least 1, not {trials}")
     for name, overrides in settings.overrides.items():
-        if name not in settings.models:
-            raise ConfigError(f"overrides.{name}: is none of models={','.join(settings.models)}")
         for override in overrides:
             if not _is_own(override):
                 raise ConfigError(
@@ -109,7 +116,12 @@ def _point(config: Mapping[str, Any], name: str, overrides: Sequence[str], folde
         "overwrite": True,
         "progress": False,  # the log is prepared, and was shown, already
     }
-    return {**{key: value for key, value in config.items() if key not in ("models", "overrides")}, **own}
+    return {**{key: value for key, value in config.items() if key not in _MANY}, **own}
+
+
+def _note_trials(record: RunRecord, trials: int) -> None:
+    if record.trials != trials:
+        record.write_trials(trials)
 
 
 def _finished(folder: Path, point: Mapping[str, Any], *, data: str) -> RunRecord | None:

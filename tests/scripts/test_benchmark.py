@@ -77,6 +77,15 @@ def test_a_run_cut_off_is_trained_again_and_the_others_are_compared_all_the_same
     assert shown.out.endswith("runs: runs/benchmark\n")
 
 
+def test_the_settings_tried_for_a_model_are_noted_with_its_run(
+    shop: Path, finished: str, trained: list[str]
+) -> None:
+    again("trials={item_knn: 6}")
+    figures = json.loads((shop / "runs/benchmark/comparison/comparison.json").read_text())
+    assert [run["trials"] for run in figures["runs"]] == [1, 6]
+    assert trained == [] and finished
+
+
 @pytest.mark.usefixtures("finished")
 @pytest.mark.parametrize("override", ["seed=1", "overwrite=true", "split.test_fraction=0.2"])
 def test_runs_of_other_settings_are_not_used_again(override: str, trained: list[str]) -> None:
@@ -143,19 +152,19 @@ def test_a_model_has_overrides_of_its_own_and_a_name_may_be_given_to_them(traine
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ("{gru: [model.max_length=9]}", "^overrides.gru: is none of models=popularity,item_knn$"),
+        ("overrides={gru: [model.max_length=9]}", "^overrides.gru: is none of models=popularity,item_knn$"),
         (
             "{item_knn: [split.test_fraction=0.5]}",
             "^overrides.item_knn: split.test_fraction=0.5 would set this run",
         ),
-        ("{item_knn: [trainer=cpu]}", "only settings of model and trainer may differ"),
-        ("{item_knn: [seed=3]}", "seed=3 would set this run apart from the others"),
-        ("{item_knn: [model.neighbours=3]}", "model.neighbours: there is no such setting"),
+        ("overrides={item_knn: [trainer=cpu]}", "only settings of model and trainer may differ"),
+        ("overrides={item_knn: [seed=3]}", "seed=3 would set this run apart from the others"),
+        ("overrides={item_knn: [model.neighbours=3]}", "model.neighbours: there is no such setting"),
     ],
 )
 def test_overrides_that_cannot_be_are_refused_before_any_work(
     overrides: str, message: str, trained: list[str]
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        again(f"overrides={overrides}")
+        again(overrides)
     assert trained == []
