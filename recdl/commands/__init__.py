@@ -8,7 +8,7 @@ VERBS = {
     "inspect": "say what a log is like and what is wrong with it, before training",
     "train": "train one model, evaluate it, leave a run record; with --multirun, a sweep of them",
     "sweep": "search for the settings that are best on validation, and test those",
-    "evaluate": "evaluate a finished run under another protocol",
+    "evaluate": "evaluate a finished run under another protocol, or a file of recommendations under that of a run",
     "reproduce": "repeat a run from its record, and say what came out otherwise",
     "compare": "compare runs: a table, intervals, a paired test, a page; or show a sweep",
     "benchmark": "train several models on one log and compare them",

@@ -26,7 +26,7 @@ from recdl.evaluation.significance import (
     TestMethod,
     detectable_difference,
     holm,
-    paired_test,
+    paired_tests,
 )
 from recdl.metrics.registry import WHOLE_METRICS, Better, better
 
@@ -196,11 +196,10 @@ def compare(
     queries = per_query_results(records[base], names)
     identity = records[base].identity
     confidence = float(identity.protocol.settings.get("confidence", 0.95))
-    tests = {
-        label: _test(record, records[base], queries, names, confidence=confidence, method=test, seed=seed)
-        for row, (record, label) in enumerate(zip(records, labels, strict=True))
-        if row != base
+    others = {
+        label: record for row, (record, label) in enumerate(zip(records, labels, strict=True)) if row != base
     }
+    tests = _tests(others, records[base], queries, names, confidence=confidence, method=test, seed=seed)
     adjusted = _adjust(tests)
     runs = [
         _compared_run(record, label, settings, tests.get(label, {}), adjusted, alpha=round(1 - confidence, 12))
@@ -257,8 +256,8 @@ def _count_users(users: "pd.Series[int]") -> int:
     return int(users[users >= 0].nunique() + (users < 0).sum())
 
 
-def _test(
-    record: RunRecord,
+def _tests(
+    others: Mapping[str, RunRecord],
     base: RunRecord,
     expected: pd.DataFrame,
     names: Sequence[str],
@@ -266,8 +265,31 @@ def _test(
     confidence: float,
     method: TestMethod,
     seed: int,
-) -> dict[str, PairedTest]:
-    """Test a run against the reference `base`, of which `expected` are the results query by query."""
+) -> dict[str, dict[str, PairedTest]]:
+    """Test runs, by label, against the reference `base`, of which `expected` are the results query by query."""
+    if not others:
+        return {}
+    differences = [
+        _same_queries(record, base, expected, names)[list(names)].to_numpy(np.float64)
+        - expected[list(names)].to_numpy(np.float64)
+        for record in others.values()
+    ]
+    tests = paired_tests(
+        np.column_stack(differences),
+        expected["user"].to_numpy(np.int64),
+        seed=seed,
+        method=method,
+        n_bootstrap=int(base.identity.protocol.settings.get("n_bootstrap", 1000)),
+        confidence=confidence,
+    )
+    rows = [tests[start : start + len(names)] for start in range(0, len(tests), len(names))]
+    return {label: dict(zip(names, row, strict=True)) for label, row in zip(others, rows, strict=True)}
+
+
+def _same_queries(
+    record: RunRecord, base: RunRecord, expected: pd.DataFrame, names: Sequence[str]
+) -> pd.DataFrame:
+    """Return a run's results query by query, once it is sure that the queries are those of `expected`."""
     table = per_query_results(record, names)
     for column in QUERY_COLUMNS:
         if not np.array_equal(table[column], expected[column]):
@@ -275,19 +297,7 @@ def _test(
                 f"the per-query results of {record.folder} and {base.folder} are not of the same queries: the "
                 f"column {column!r} differs; one of the two was changed after its run, so run it again"
             )
-    n_bootstrap = int(base.identity.protocol.settings.get("n_bootstrap", 1000))
-    return {
-        name: paired_test(
-            table[name].to_numpy(np.float64),
-            expected[name].to_numpy(np.float64),
-            expected["user"].to_numpy(np.int64),
-            seed=seed,
-            method=method,
-            n_bootstrap=n_bootstrap,
-            confidence=confidence,
-        )
-        for name in names
-    }
+    return table
 
 
 def _adjust(tests: Mapping[str, Mapping[str, PairedTest]]) -> dict[tuple[str, str], float]:

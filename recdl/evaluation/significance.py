@@ -120,24 +120,66 @@ def paired_test(
     """
     if len(a) != len(b):
         raise DataError(f"one run has {len(a)} queries, the other {len(b)}; a paired test needs the same queries")
-    differences = (a - b)[:, None]
-    totals = _totals(differences, _codes(clusters))[:, 0]
+    (result,) = paired_tests(
+        (a - b)[:, None],
+        clusters,
+        seed=seed,
+        method=method,
+        n_permutations=n_permutations,
+        n_bootstrap=n_bootstrap,
+        confidence=confidence,
+    )
+    return result
+
+
+def paired_tests(
+    differences: Values,
+    clusters: npt.NDArray[np.integer],
+    *,
+    seed: int,
+    method: TestMethod = "permutation",
+    n_permutations: int = 10_000,
+    n_bootstrap: int = 1000,
+    confidence: float = 0.95,
+) -> list[PairedTest]:
+    """Make the test of `paired_test` for each column of differences, all by the same signs and draws.
+
+    To draw these takes most of a test's time: a hundred tests cost little more than one.
+
+    Args:
+        differences: (n_queries, n_tests) float64, one metric of one run less the same of another.
+        clusters: (n_queries,) integers; see the module.
+        seed: As in `paired_test`, and so are all that follow.
+        method: Of the p-values.
+        n_permutations: Number of random signs, or of replicates of the bootstrap test.
+        n_bootstrap: Number of replicates of the intervals.
+        confidence: Share of the replicates within an interval.
+
+    Raises:
+        DataError: If there is no query.
+    """
+    codes = _codes(clusters)
     signs_seed, bootstrap_seed = np.random.SeedSequence(seed).generate_state(2)
     if method == "permutation":
-        p_value = _sign_flip_p_value(totals, np.random.default_rng(signs_seed), n_permutations)
+        totals = _totals(differences, codes)
+        p_values = _sign_flip_p_values(totals, np.random.default_rng(signs_seed), n_permutations)
     else:
-        p_value = _shifted_p_value(differences, clusters, int(signs_seed), n_permutations)
-    error = standard_error(differences[:, 0], clusters)
-    interval = bootstrap_intervals(
+        p_values = _shifted_p_values(differences, codes, int(signs_seed), n_permutations)
+    intervals = bootstrap_intervals(
         differences, clusters, seed=int(bootstrap_seed), n_bootstrap=n_bootstrap, confidence=confidence
     )
-    return PairedTest(
-        difference=float(differences.mean()),
-        interval=(float(interval[0, 0]), float(interval[0, 1])),
-        p_value=p_value,
-        standard_error=error,
-        effect_size=_effect_size(differences[:, 0]),
-    )
+    return [
+        PairedTest(
+            difference=float(column.mean()),
+            interval=(float(low), float(high)),
+            p_value=float(p_value),
+            standard_error=float(error),
+            effect_size=_effect_size(column),
+        )
+        for column, (low, high), p_value, error in zip(
+            differences.T, intervals, p_values, _standard_errors(differences, codes), strict=True
+        )
+    ]
 
 
 def standard_error(values: Values, clusters: npt.NDArray[np.integer]) -> float:
@@ -148,9 +190,15 @@ def standard_error(values: Values, clusters: npt.NDArray[np.integer]) -> float:
     Raises:
         DataError: If there is no query.
     """
-    residuals = _totals((values - values.mean())[:, None], _codes(clusters))[:, 0]
+    return float(_standard_errors(values[:, None], _codes(clusters))[0])
+
+
+def _standard_errors(values: Values, codes: npt.NDArray[np.int64]) -> Values:
+    residuals = _totals(values - values.mean(axis=0), codes)
     n = len(residuals)
-    return math.sqrt(n / (n - 1) * float(np.square(residuals).sum())) / len(values) if n > 1 else 0.0
+    correction = n / (n - 1) if n > 1 else 0.0
+    errors: Values = np.sqrt(correction * np.square(residuals).sum(axis=0)) / len(values)
+    return errors
 
 
 def detectable_difference(error: float, *, confidence: float = 0.95, power: float = 0.8) -> float:
@@ -231,25 +279,26 @@ def _effect_size(differences: Values) -> float | None:
     return mean / deviation if deviation > _ROUNDING * abs(mean) else None
 
 
-def _shifted_p_value(
-    differences: Values, clusters: npt.NDArray[np.integer], seed: int, n_replicates: int
-) -> float:
-    means = _replicates(differences, _codes(clusters), seed, n_replicates)[:, 0]
-    observed, scale = abs(differences.mean()), float(np.abs(differences).mean())
-    extreme = np.abs(means - differences.mean()) >= observed - _ROUNDING * scale
-    return (1 + int(np.count_nonzero(extreme))) / (1 + n_replicates)
+def _shifted_p_values(differences: Values, codes: npt.NDArray[np.int64], seed: int, n_replicates: int) -> Values:
+    means = _replicates(differences, codes, seed, n_replicates)
+    observed, scale = differences.mean(axis=0), np.abs(differences).mean(axis=0)
+    extreme = np.abs(means - observed) >= np.abs(observed) - _ROUNDING * scale
+    p_values: Values = (1 + np.count_nonzero(extreme, axis=0)) / (1 + n_replicates)
+    return p_values
 
 
-def _sign_flip_p_value(totals: Values, generator: np.random.Generator, n_permutations: int) -> float:
-    totals = totals[totals != 0.0]  # a sign changes nothing about 0
-    observed, scale = abs(totals.sum()), np.abs(totals).sum()
+def _sign_flip_p_values(totals: Values, generator: np.random.Generator, n_permutations: int) -> Values:
+    """Return the p-value of each column of (n_clusters, n_tests)."""
+    totals = totals[(totals != 0.0).any(axis=1)]  # a sign changes nothing about 0
+    sums, scale = totals.sum(axis=0), np.abs(totals).sum(axis=0)
     n_bytes = max(1, -(-len(totals) // 8))
     at_once = max(1, _BLOCK_BYTES // (8 * 8 * n_bytes))
-    extreme = 0
+    extreme = np.zeros(totals.shape[1], np.int64)
     for start in range(0, n_permutations, at_once):
         size = (min(at_once, n_permutations - start), n_bytes)
         bits = np.unpackbits(generator.integers(256, size=size, dtype=np.uint8), axis=1, count=len(totals))
         # The signs are 2 bits - 1.
-        statistics = np.abs(2.0 * (bits.astype(np.float64) @ totals) - totals.sum())
-        extreme += int(np.count_nonzero(statistics >= observed - _ROUNDING * scale))
-    return (1 + extreme) / (1 + n_permutations)
+        statistics = np.abs(2.0 * (bits.astype(np.float64) @ totals) - sums)
+        extreme += np.count_nonzero(statistics >= np.abs(sums) - _ROUNDING * scale, axis=0)
+    p_values: Values = (1 + extreme) / (1 + n_permutations)
+    return p_values

@@ -9,10 +9,12 @@ from scipy import stats
 
 from recdl.errors import DataError
 from recdl.evaluation.significance import (
+    TestMethod,
     bootstrap_intervals,
     detectable_difference,
     holm,
     paired_test,
+    paired_tests,
     queries_needed,
     standard_error,
 )
@@ -261,3 +263,23 @@ def test_a_difference_of_the_detectable_size_is_seen_four_times_out_of_five() ->
 def test_no_number_of_queries_shows_no_difference() -> None:
     with pytest.raises(ValueError, match=r"must be above 0, not 0.0"):
         queries_needed(0.0, 0.1, 100)
+
+
+@pytest.mark.parametrize("method", ["permutation", "bootstrap"])
+def test_many_tests_at_once_are_the_tests_one_by_one(method: TestMethod) -> None:
+    generator = np.random.default_rng(3)
+    differences = generator.normal(size=(60, 3)) + np.array([0.0, 0.3, -1.0])
+    clusters = np.repeat(np.arange(20), 3)
+    together = paired_tests(differences, clusters, seed=5, method=method, n_permutations=500)
+    for column, result in zip(differences.T, together, strict=True):
+        alone = paired_test(column, np.zeros(60), clusters, seed=5, method=method, n_permutations=500)
+        assert result.p_value == alone.p_value
+        assert (result.difference, *result.interval) == pytest.approx((alone.difference, *alone.interval))
+        assert (result.standard_error, result.effect_size) == (alone.standard_error, alone.effect_size)
+
+
+def test_a_run_that_differs_nowhere_is_tested_beside_one_that_does() -> None:
+    differences = np.column_stack([np.zeros(12), np.ones(12)])
+    same, better = paired_tests(differences, np.arange(12), seed=0)
+    assert same.p_value == 1.0
+    assert better.p_value < 0.01
