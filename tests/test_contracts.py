@@ -14,7 +14,7 @@ from recdl import config
 from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
 from recdl.errors import DataError, RecordError
-from recdl.models.protocol import RankingTask, Recommender
+from recdl.models.protocol import ItemEmbedded, RankingTask, Recommender
 from recdl.training.settings import TrainerSettings
 from tests.logs import log_of_events, log_of_items
 
@@ -89,6 +89,19 @@ def test_scores_are_finite_float32_one_row_a_query_and_one_column_an_item(name: 
     assert scores.shape == (len(queries()), N_ITEMS)
     assert scores.dtype == np.float32
     assert np.isfinite(scores).all()
+
+
+def test_vectors_of_items_are_finite_one_an_item(name: str) -> None:
+    model = fitted(name)
+    if isinstance(model, ItemEmbedded):
+        vectors = model.item_embeddings()
+        assert vectors.shape[0] == N_ITEMS and vectors.dtype == np.float32
+        assert np.isfinite(vectors).all()
+
+
+def test_models_that_learn_vectors_of_items_give_them(name: str) -> None:
+    learns = name in ("als", "mf", "gmf", "mlp", "neumf", "lstm", "gru", "sasrec", "cnn")
+    assert isinstance(unfitted(name), ItemEmbedded) or not learns
 
 
 def test_no_queries_get_no_scores(name: str) -> None:

@@ -279,12 +279,19 @@ def queries_needed_for(comparison: Comparison, size: float | None) -> list[str]:
 
 
 def trials(run: ComparedRun) -> str:
-    """Say how many settings were tried before those of a run were chosen: "1 (untuned)", "20"."""
+    """Say how many settings were tried before those of a run were chosen: "1 (untuned)", "20".
+
+    Of lists that were made elsewhere it is not known.
+    """
+    if run.fit_seconds is None:
+        return "\N{EN DASH}"
     return "1 (untuned)" if run.trials == 1 else count(run.trials)
 
 
 def tuned(run: ComparedRun) -> str:
-    """Say the same where nothing stands above it: "untuned", "of 20 settings"."""
+    """Say the same where nothing stands above it: "untuned", "of 20 settings", "made elsewhere"."""
+    if run.fit_seconds is None:
+        return "made elsewhere"
     return "untuned" if run.trials == 1 else f"of {count(run.trials)} settings"
 
 

@@ -140,3 +140,10 @@ def test_figures_among_sampled_candidates_are_warned_of_where_they_are_shown(tmp
     for text in (wording.rules(warned)[0], wording.short_legend(warned)):
         assert "Sampled candidates: each query ranks about 100 items" in text
         assert "Krichene & Rendle" in text
+
+
+def test_how_lists_made_elsewhere_were_tuned_is_not_known(tmp_path: Path) -> None:
+    run = compare([write_run(tmp_path / "a")]).runs[0]
+    assert (wording.trials(run), wording.tuned(run)) == ("1 (untuned)", "untuned")
+    given = replace(run, metrics={name: value for name, value in run.metrics.items() if "fit_seconds" not in name})
+    assert (wording.trials(given), wording.tuned(given)) == ("\N{EN DASH}", "made elsewhere")
