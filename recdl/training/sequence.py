@@ -205,7 +205,7 @@ class SequenceRecommender:
 
     def item_embeddings(self) -> npt.NDArray[np.float32]:
         """Return (n_items, width) float32, the output weights of the items."""
-        return np.asarray(self._output_layer()[0].detach().cpu().numpy(), np.float32)
+        return np.asarray(self.output_layer()[0].detach().cpu().numpy(), np.float32)
 
     def get_state(self) -> State:
         """Return the network's weights, and `sizes`: items, behaviours, and whether times are moments.
