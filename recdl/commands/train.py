@@ -105,13 +105,18 @@ def record_run(config: Mapping[str, Any], *, trial: Trial | None = None, trials:
             trials=settings.trials if trials is None else trials,
         )
     with nullcontext() if trial is not None else telling_how_to_go_on(folder):
-        record = _fit_and_evaluate(settings, plan, split, writer, trial)
+        record = _fit_and_evaluate(settings, plan, log, split, writer, trial)
     forget_unfinished(folder)
     return record
 
 
 def _fit_and_evaluate(
-    settings: TrainSettings, plan: "_Plan", split: Split, writer: RunWriter, trial: Trial | None
+    settings: TrainSettings,
+    plan: "_Plan",
+    log: PreparedLog,
+    split: Split,
+    writer: RunWriter,
+    trial: Trial | None,
 ) -> RunRecord:
     record_split(writer, split)
     started = time.perf_counter()
