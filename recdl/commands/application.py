@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from recdl.commands.clock import stamp
 from recdl.commands.resuming import asked_to_resume, resumed_config
@@ -23,6 +23,7 @@ TERMINATED = 143
 
 _HYDRA_TARGETS = ("hydra._internal.core_plugins.", "hydra.experimental.callbacks.", "hydra_plugins.")
 _BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+_BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 _POSITIONAL = {"compare": "runs"}
 _RENAMED = {"compare": ("sweep=", "search=")}
 """What Hydra would take for the choice of a file in the group of that name, and what it stands for."""
@@ -113,9 +114,11 @@ def _run(verb: str) -> int:
     if sweep is None and failures:
         raise failures[0]
     if sweep is not None:
-        from recdl.commands.points import report_sweep
+        from recdl.commands.points import check_finished, report_sweep
 
-        report_sweep(sweep)
+        report_sweep(sweep.folder)
+        if sweep.n_points_apart is not None:
+            check_finished(sweep.folder, sweep.n_points_apart)
     return status or int(bool(failures))
 
 
@@ -180,8 +183,15 @@ def _perform(verb: str, composed: "DictConfig") -> Any:
     return getattr(import_module(f"recdl.commands.{verb}"), verb)(config)
 
 
-def _check(verb: str, arguments: Namespace) -> Path | None:
-    """Check the whole configuration, of a sweep at every point; return the folder of the sweep if it is one."""
+class _Sweep(NamedTuple):
+    """A sweep's folder, and of one whose points run in other processes, which tell nothing, how many there are."""
+
+    folder: Path
+    n_points_apart: int | None
+
+
+def _check(verb: str, arguments: Namespace) -> _Sweep | None:
+    """Check the whole configuration, of a sweep at every point; return the sweep if it is one."""
     from hydra.types import RunMode
 
     folder = Path(arguments.config_dir) if arguments.config_dir else None
@@ -196,12 +206,15 @@ def _check(verb: str, arguments: Namespace) -> Path | None:
         return None
     sweep = Path(composed.hydra.sweep.dir)
     if composed.hydra.sweeper._target_ != _BASIC_SWEEPER:
-        return sweep  # another sweeper finds its points one after the other
+        return _Sweep(sweep, None)  # another sweeper finds its points one after the other
     own = [f"{key}={value}" for key, value in (composed.hydra.sweeper.get("params") or {}).items()]
+    n_points = 0
+    apart = composed.hydra.launcher._target_ != _BASIC_LAUNCHER
     for point in _points([*own, *fixed, *swept]):
         composed = compose_unchecked(name, point, folder=folder)
         resolve(verb, composed, choices=composed.hydra.runtime.choices)
-    return sweep
+        n_points += 1
+    return _Sweep(sweep, n_points if apart else None)
 
 
 def _overrides(given: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -32,6 +32,20 @@ def report_sweep(folder: Path) -> None:
     print(f"best by validation {metric}: {best.folder}")
 
 
+def check_finished(folder: Path, n_points: int) -> None:
+    """Check that every point of a sweep was finished, of one whose points ran in other processes.
+
+    Raises:
+        RecordError: If fewer were.
+    """
+    n_finished = len(finished_points(folder))
+    if n_finished < n_points:
+        raise RecordError(
+            f"{n_points - n_finished} of {n_points} points of the sweep in {folder} were not finished; what they"
+            " printed is where the launcher keeps it (.submitit in that folder, or Ray's own logs)"
+        )
+
+
 def note_trials(records: Sequence[RunRecord]) -> None:
     """Write into each run how many settings of its model the sweep has tried; seeds are no settings."""
     tried: dict[str, set[str]] = {}

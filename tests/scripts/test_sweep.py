@@ -191,6 +191,17 @@ def test_a_trial_whose_process_dies_fails_alone_and_a_search_of_failures_stops(t
     assert not (tmp_path / "runs" / "dead" / "best").exists()
 
 
+def test_a_grid_in_other_processes_shows_its_best_and_its_status_tells_of_points_that_failed(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("submitit")
+    points = ["model=popularity,item_knn", "data.filters.min_user_events=1,100000", "run_dir=grid"]
+    done = run(tmp_path, "train.py", "--multirun", "hydra/launcher=submitit_local", *SHOP, *points)
+    assert "best by validation ndcg@10: grid/" in done.stdout
+    assert done.returncode == 1
+    assert "2 of 4 points of the sweep in grid were not finished" in done.stderr
+
+
 def _is_there(group: int) -> bool:
     try:
         os.killpg(group, 0)
