@@ -1,5 +1,6 @@
 """How the processes of a run find each other, whatever started them."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,20 +32,24 @@ def joined(settings: TrainerSettings) -> Iterator[Processes]:
     Raises:
         ConfigError: If a device is not there, or more or fewer processes were started than the settings say.
     """
-    wanted = settings.devices * settings.nodes
+    if distributed.is_initialized():  # by what started them all, such as Ray Train, which ends it too
+        _check_count(settings, distributed.get_world_size())
+        yield Processes.current()
+        return
     environment = _launcher()
-    if wanted == 1 and environment is None:
+    _check(settings, environment)
+    if settings.devices * settings.nodes == 1:
         yield Processes()
         return
-    _check(settings, environment)
     environment = environment or LightningEnvironment()
     children = _start(environment, settings)
     try:
+        os.environ["MASTER_ADDR"] = environment.main_address
+        os.environ["MASTER_PORT"] = str(environment.main_port)
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if _on_gpu(settings) else "gloo",
-            init_method=f"tcp://{environment.main_address}:{environment.main_port}",
             rank=environment.node_rank() * settings.devices + environment.local_rank(),
-            world_size=wanted,
+            world_size=settings.devices * settings.nodes,
             timeout=_PATIENCE,
         )
         if _on_gpu(settings):
@@ -81,14 +86,23 @@ def _on_gpu(settings: TrainerSettings) -> bool:
 
 
 def _check(settings: TrainerSettings, environment: _Launcher | None) -> None:
-    wanted = settings.devices * settings.nodes
     if environment is None and settings.nodes > 1:
         raise ConfigError(
             f"trainer.nodes={settings.nodes}: over several machines each starts its processes by a launcher, such "
-            f"as torchrun --nnodes={settings.nodes} --nproc-per-node={settings.devices}, or srun: docs/training.md"
+            f"as torchrun --nnodes={settings.nodes} --nproc-per-node={settings.devices}, or srun: docs/devices.md"
         )
-    started = wanted if environment is None else environment.world_size()
-    if not isinstance(environment, LightningEnvironment) and started != wanted:
+    if environment is not None:
+        _check_count(settings, int(os.environ.get("WORLD_SIZE", environment.world_size())))
+    if settings.accelerator == "gpu" and settings.devices > torch.cuda.device_count():
+        raise ConfigError(
+            f"trainer.devices={settings.devices}, but this machine has {torch.cuda.device_count()} GPUs that torch "
+            "can use; lower it, or set trainer.accelerator=cpu"
+        )
+
+
+def _check_count(settings: TrainerSettings, started: int) -> None:
+    wanted = settings.devices * settings.nodes
+    if started != wanted:
         raise ConfigError(
             f"trainer.devices={settings.devices} on each of trainer.nodes={settings.nodes} machines are {wanted} "
             f"processes, but {started} were started; let both say the same"

@@ -55,6 +55,7 @@ class TrainerSettings:
         gradient_clip: Largest norm of the gradient; None leaves it as it is.
         checkpoint: How often, and how many.
         schedule: How the learning rate moves from step to step.
+        compile: Whether to compile the network's arithmetic (`torch.compile`): a minute at the start of a fit.
         progress_bar: Whether to show one; where standard error is no terminal, a line an epoch takes its place.
         tracking: Where losses and metrics are logged, beside the run record.
         folder: The run's folder, for checkpoints and logs; None keeps nothing.
@@ -72,6 +73,7 @@ class TrainerSettings:
     accumulate: int = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     gradient_clip: float | None = None
+    compile: bool = False
     checkpoint: CheckpointSettings = CheckpointSettings()
     schedule: Schedule = field(default_factory=Schedule)
     progress_bar: bool = True

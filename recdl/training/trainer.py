@@ -14,6 +14,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from recdl.models.protocol import RankingTask, Recommender
 from recdl.training.checkpoints import CheckpointFolder, check_same_model, read_checkpoint
+from recdl.training.compilation import compiled
 from recdl.training.course import Course, EpochBatches, Validation
 from recdl.training.interruption import held_signals
 from recdl.training.modules import FitModule
@@ -89,7 +90,8 @@ def fit_network(
             if processes.first:
                 callbacks.append(shown(course, batches, settings))
             trainer = _trainer(settings, callbacks, processes, batches_done=done)
-            trainer.fit(module, train_dataloaders=batches)
+            with compiled(module.network, wanted=settings.compile):
+                trainer.fit(module, train_dataloaders=batches)
         processes.wait()  # what the first writes the others read
         best = settings.kept(course.curve)
         if best:
