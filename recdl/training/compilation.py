@@ -11,8 +11,8 @@ from torch import nn
 def compiled(network: nn.Module, *, wanted: bool) -> Iterator[None]:
     """Let a network's arithmetic be compiled by `torch.compile` inside the block, where that is `wanted`.
 
-    What is compiled is `interact` of a network of users and items, and `forward` of any other. Its weights, and the
-    names that they have in checkpoints, stay what they are.
+    What is compiled is `interact` of a network of users and items, and `forward` of any other. Its weights and
+    the names that they have in checkpoints stay what they are.
     """
     if not wanted:
         yield

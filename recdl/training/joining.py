@@ -95,8 +95,8 @@ def _check(settings: TrainerSettings, environment: _Launcher | None) -> None:
         _check_count(settings, int(os.environ.get("WORLD_SIZE", environment.world_size())))
     if settings.accelerator == "gpu" and settings.devices > torch.cuda.device_count():
         raise ConfigError(
-            f"trainer.devices={settings.devices}, but this machine has {torch.cuda.device_count()} GPUs that torch "
-            "can use; lower it, or set trainer.accelerator=cpu"
+            f"trainer.devices={settings.devices}, but this machine has {torch.cuda.device_count()} GPUs that "
+            "torch can use; lower it, or set trainer.accelerator=cpu"
         )
 
 
