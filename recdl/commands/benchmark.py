@@ -10,6 +10,7 @@ from typing import Any
 import recdl
 from recdl.commands.application import INTERRUPTED, added_folder, complain, exit_with_status
 from recdl.commands.compare import Shown, print_comparison
+from recdl.commands.together import check_alone
 from recdl.commands.train import record_run
 from recdl.config import BenchmarkSettings, build, compose
 from recdl.data.preparation import prepare
@@ -38,6 +39,7 @@ def benchmark(config: Mapping[str, Any]) -> None:
     """
     settings = checked_settings(BenchmarkSettings, config)
     _check_names(settings)
+    check_alone(build(settings.trainer, group="trainer", extras={"folder": None, "tracking": None}))
     folder = Path(settings.run_dir) if settings.run_dir else _folder(config)
     points = {
         name: _point(config, name, settings.overrides.get(name, ()), folder / name) for name in settings.models

@@ -19,6 +19,7 @@ from recdl.commands.recording import (
 )
 from recdl.commands.resuming import telling_how_to_go_on
 from recdl.commands.starting import open_starts, start
+from recdl.commands.together import check_alone, together
 from recdl.commands.tracking import track
 from recdl.config import TrainSettings, build, build_model
 from recdl.data.engines.protocol import Engine
@@ -35,7 +36,10 @@ from recdl.metrics.ranking import METRIC_VERSION
 from recdl.models.protocol import RankingTask, Recommender, Refittable
 from recdl.signatures import checked_settings
 from recdl.training.leftovers import forget_unfinished
+from recdl.training.processes import Processes
 from recdl.training.settings import TrainerSettings
+
+_ALONE = Processes()
 
 
 @dataclass(frozen=True)
@@ -54,19 +58,30 @@ class Trial:
 def train(config: Mapping[str, Any]) -> float:
     """Train and evaluate a model, print what came out, and return the metric on validation that sweeps go by.
 
+    Where the configuration says several processes, each does this, and the first alone writes and prints.
+
     Args:
         config: As `recdl.config.compose("train", ...)` gives it.
 
     Raises:
         RecdlError: If the run cannot be done. Its folder is then never taken for a finished run.
     """
+    settings = checked_settings(TrainSettings, config)
     with plain_lines() if not config["progress"] else nullcontext():
-        record = record_run(config)
-    print_summary(record)
+        with together(_trainer(settings, None)) as processes:
+            record = record_run(config, processes=processes)
+    if processes.first:
+        print_summary(record)
     return validation_metric(record, deciding_metric(record))
 
 
-def record_run(config: Mapping[str, Any], *, trial: Trial | None = None, trials: int | None = None) -> RunRecord:
+def record_run(
+    config: Mapping[str, Any],
+    *,
+    trial: Trial | None = None,
+    trials: int | None = None,
+    processes: Processes = _ALONE,
+) -> RunRecord:
     """Train and evaluate a model, and return the record of the run.
 
     Whatever the configuration names is constructed, and may refuse its settings, before the log is looked at.
@@ -75,6 +90,7 @@ def record_run(config: Mapping[str, Any], *, trial: Trial | None = None, trials:
         config: Of `train`.
         trial: How it differs as a trial of a search; None: it is none.
         trials: Settings that were tried on validation to come to these; None: as the configuration says.
+        processes: Those that train the model, of which the first writes the record.
 
     Raises:
         RecdlError: As `train` does.
@@ -83,15 +99,23 @@ def record_run(config: Mapping[str, Any], *, trial: Trial | None = None, trials:
     cut_off = None if settings.resume is None else UnfinishedRun.open(Path(settings.resume))
     name = f"{settings.data['name']}-{settings.names['model']}"
     folder = Path(settings.run_dir) if settings.run_dir else fresh_folder(Path("runs"), name)
-    if cut_off is None:
+    folder = processes.told(folder)
+    if cut_off is None and processes.first:
         check_run_folder(folder, overwrite=settings.overwrite)
     plan = _Plan.of(settings, folder, after_epoch=None if trial is None else trial.after_epoch)
-    log = _log(settings, plan, cut_off)
+    if processes.count == 1:
+        check_alone(_trainer(settings, folder))
+    with processes.one_by_one():
+        log = _log(settings, plan, cut_off, progress=settings.progress and processes.first)
     check_protocol(plan.protocol, log.interactions)
     split = split_log(plan.splitter, log)
     if settings.refit:
         check_refit(split)
     start(plan.model, plan.starts, log, split)
+    if not processes.first:
+        _follow(settings, plan, split, folder)
+        processes.wait()
+        return RunRecord.open(folder)
     identity = _identity(settings, log, split, plan.protocol)
     if cut_off is not None:
         cut_off.check_identity(identity)
@@ -106,8 +130,21 @@ def record_run(config: Mapping[str, Any], *, trial: Trial | None = None, trials:
         )
     with nullcontext() if trial is not None else telling_how_to_go_on(folder):
         record = _fit_and_evaluate(settings, plan, log, split, writer, trial)
+    processes.wait()
     forget_unfinished(folder)
     return record
+
+
+def _follow(settings: TrainSettings, plan: "_Plan", split: Split, folder: Path) -> None:
+    """Fit what the first process fits, beside it; it alone evaluates and writes."""
+    model = plan.model.fit(split.train, _task(plan, split))
+    if split.known is not None and settings.refit:
+        _refitted(settings, model, split.known(), getattr(model, "learning_curve_", []), folder)
+
+
+def _task(plan: "_Plan", split: Split) -> RankingTask:
+    allowed = candidates(split.train, plan.protocol.candidates)
+    return RankingTask(split.validation, allowed, plan.protocol.exclude_history)
 
 
 def _fit_and_evaluate(
@@ -120,9 +157,7 @@ def _fit_and_evaluate(
 ) -> RunRecord:
     record_split(writer, split)
     started = time.perf_counter()
-    allowed = candidates(split.train, plan.protocol.candidates)
-    task = RankingTask(split.validation, allowed, plan.protocol.exclude_history)
-    model = plan.model.fit(split.train, task)
+    model = plan.model.fit(split.train, _task(plan, split))
     fit_seconds = time.perf_counter() - started
     curve = getattr(model, "learning_curve_", [])  # baselines learn in one go and have none
     learned = getattr(model, "figures_", {})  # what it has to tell of itself
@@ -171,14 +206,14 @@ def _refitted(
     return model, {"model/refit_epochs": float(trainer.best_epochs(curve))}
 
 
-def _log(settings: TrainSettings, plan: "_Plan", cut_off: UnfinishedRun | None) -> PreparedLog:
+def _log(settings: TrainSettings, plan: "_Plan", cut_off: UnfinishedRun | None, *, progress: bool) -> PreparedLog:
     """Prepare the log, or open it; a run is gone on with on the log that it was started on, if that is there."""
     root = Path(settings.prepared_root)
     if cut_off is not None:
         prepared = find_prepared(root, fingerprint=cut_off.started["identity"]["data"]["fingerprint"])
         if prepared is not None:
             return PreparedLog.open(prepared)
-    return prepare(plan.source, root, engine=plan.engine, progress=settings.progress)
+    return prepare(plan.source, root, engine=plan.engine, progress=progress)
 
 
 def _model(settings: TrainSettings, trainer: TrainerSettings) -> Recommender:
@@ -187,7 +222,7 @@ def _model(settings: TrainSettings, trainer: TrainerSettings) -> Recommender:
     return model
 
 
-def _trainer(settings: TrainSettings, folder: Path) -> TrainerSettings:
+def _trainer(settings: TrainSettings, folder: Path | None) -> TrainerSettings:
     tracking = build(settings.tracking, group="tracking")
     extras = {"folder": folder, "tracking": tracking, "resume": settings.resume is not None}
     trainer: TrainerSettings = build(settings.trainer, group="trainer", extras=extras)

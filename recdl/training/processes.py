@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from recdl.errors import RecordError
+
 if TYPE_CHECKING:
     import torch
 
@@ -45,12 +47,17 @@ class Processes:
             self.wait()
 
     def wait(self) -> None:
-        """Go on when all have come this far."""
+        """Go on when all have come this far.
+
+        Raises:
+            RecordError: If one has ended, as all that follows does.
+        """
         if self.count == 1:
             return
         from torch import distributed
 
-        distributed.barrier()
+        with _told_of_ends():
+            distributed.barrier()
 
     def told(self, value: Any) -> Any:
         """Return the first's value, whatever the others have."""
@@ -59,7 +66,8 @@ class Processes:
         from torch import distributed
 
         held = [value]
-        distributed.broadcast_object_list(held, src=0)
+        with _told_of_ends():
+            distributed.broadcast_object_list(held, src=0)
         return held[0]
 
     def gathered(self, value: Any) -> list[Any]:
@@ -69,7 +77,8 @@ class Processes:
         from torch import distributed
 
         values = [None] * self.count
-        distributed.all_gather_object(values, value)
+        with _told_of_ends():
+            distributed.all_gather_object(values, value)
         return values
 
     def add_up(self, tensors: "Sequence[torch.Tensor]") -> None:
@@ -78,14 +87,23 @@ class Processes:
             return
         from torch import distributed
 
-        waiting = [distributed.all_reduce(tensor, async_op=True) for tensor in tensors]
-        for one in waiting:
-            assert one is not None
-            one.wait()
+        with _told_of_ends():
+            for one in [distributed.all_reduce(tensor, async_op=True) for tensor in tensors]:
+                assert one is not None
+                one.wait()
 
     def share(self, n: int) -> slice:
         """Return the part of n rows, in their order, that is this one's."""
         return part(n, self.rank, self.count)
+
+
+@contextmanager
+def _told_of_ends() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # which is all that torch says of a connection that was closed
+        first_line = str(error).partition("\n")[0]
+        raise RecordError(f"another process of the run has ended, and so does this one ({first_line})") from error
 
 
 def part(n: int, place: int, count: int) -> slice:

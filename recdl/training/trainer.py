@@ -25,6 +25,7 @@ from recdl.training.settings import TrainerSettings
 _NOISE = (
     ".*does not have many workers.*",  # batches are cut in bulk; a worker would only copy them
     ".*The number of training batches.*",
+    ".*sync_dist=True.*",  # what is logged is the same in all processes
     ".*LeafSpec.*is deprecated.*",  # Lightning's own call into torch
     "MLFlow only allows.*",  # and has no @ in names: ndcg@10 is ndcg10 there
 )
