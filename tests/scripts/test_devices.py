@@ -96,7 +96,8 @@ def test_a_process_that_dies_ends_all_and_the_run_is_gone_on_with(folder: Path) 
         assert first.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(_child(first.pid), signal.SIGKILL)
-    assert first.wait(timeout=60) != 0
+    _, errors = first.communicate(timeout=60)
+    assert first.returncode != 0, errors
     assert not (folder / "runs" / "died" / "record.json").exists()
     succeed(folder, "train.py", "resume=runs/died")
     assert_same(folder / "runs" / "died", folder / "runs" / "one")
