@@ -111,7 +111,7 @@ def _child(pid: int) -> int:
 
 
 def test_devices_that_are_not_there_are_refused_before_work_starts(tmp_path: Path) -> None:
-    message = fail(tmp_path, "train.py", *LSTM, "trainer=gpu", "trainer.devices=64")
+    message = fail(tmp_path, "train.py", *SHOP, "model=lstm", "trainer=gpu", "trainer.devices=64")
     assert message.startswith("trainer.devices=64, but this machine has ")
     assert not (tmp_path / "prepared").exists()
 
