@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -42,6 +44,8 @@ def joined(settings: TrainerSettings) -> Iterator[Processes]:
         yield Processes()
         return
     environment = environment or LightningEnvironment()
+    if isinstance(environment, LightningEnvironment) and environment.local_rank() > 0:
+        _end_with(os.getppid())
     children = _start(environment, settings)
     try:
         os.environ["MASTER_ADDR"] = environment.main_address
@@ -79,6 +83,17 @@ def _start(environment: _Launcher, settings: TrainerSettings) -> list[subprocess
     launcher = _SubprocessScriptLauncher(environment, settings.devices, settings.nodes)
     launcher.launch(lambda: None)  # by itself it starts nothing where a cluster has started all
     return list(launcher.procs)
+
+
+def _end_with(parent: int) -> None:
+    """End this process once `parent`, which started it, is gone: killed, it could not tell."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
 def _on_gpu(settings: TrainerSettings) -> bool:

@@ -103,6 +103,36 @@ def test_a_process_that_dies_ends_all_and_the_run_is_gone_on_with(folder: Path) 
     assert_same(folder / "runs" / "died", folder / "runs" / "one")
 
 
+def test_no_process_outlives_the_one_that_started_it(folder: Path) -> None:
+    first = subprocess.Popen(
+        command(
+            "train.py", *LSTM, *TWO, "trainer.max_epochs=1000", "trainer.patience=1000", "run_dir=runs/orphan"
+        ),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 200
+    while not list((folder / "runs").glob("orphan/checkpoints/best-*.ckpt")):
+        assert first.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    child = _child(first.pid)
+    first.kill()
+    first.wait(timeout=60)
+    while _runs(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 def _child(pid: int) -> int:
     children = Path(f"/proc/{pid}/task/{pid}/children")
     if not children.exists():
