@@ -67,9 +67,9 @@ def train(config: Mapping[str, Any]) -> float:
         RecdlError: If the run cannot be done. Its folder is then never taken for a finished run.
     """
     settings = checked_settings(TrainSettings, config)
-    with plain_lines() if not config["progress"] else nullcontext():
-        with together(_trainer(settings, None)) as processes:
-            record = record_run(config, processes=processes)
+    lines = nullcontext() if settings.progress else plain_lines()
+    with lines, together(_trainer(settings, None)) as processes:
+        record = record_run(config, processes=processes)
     if processes.first:
         print_summary(record)
     return validation_metric(record, deciding_metric(record))
