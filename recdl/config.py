@@ -110,8 +110,8 @@ class BenchmarkSettings(_RunSettings):
     """What `benchmark` is told."""
 
     models: tuple[str, ...] = Field(min_length=1)
-    overrides: dict[str, tuple[str, ...]]
-    trials: dict[str, int]
+    overrides: dict[str, tuple[str, ...]] | None
+    trials: dict[str, int] | None
 
 
 class EvaluateSettings(_Settings):

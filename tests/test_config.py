@@ -80,7 +80,7 @@ def test_a_leaderboard_names_its_log_and_settings_that_each_model_has(name: str)
     config = compose("benchmark", [f"experiment={name}"])
     assert name == f"leaderboard_{config['data']['name']}"
     for model in config["models"]:
-        overrides = config["overrides"].get(model, ())
+        overrides = (config["overrides"] or {}).get(model, ())
         named = [] if any(one.startswith("model=") for one in overrides) else [f"model={model}"]
         compose("train", [*named, *overrides])
 

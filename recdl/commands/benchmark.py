@@ -42,7 +42,8 @@ def benchmark(config: Mapping[str, Any]) -> None:
     check_alone(build(settings.trainer, group="trainer", extras={"folder": None, "tracking": None}))
     folder = Path(settings.run_dir) if settings.run_dir else _folder(config)
     points = {
-        name: _point(config, name, settings.overrides.get(name, ()), folder / name) for name in settings.models
+        name: _point(config, name, (settings.overrides or {}).get(name, ()), folder / name)
+        for name in settings.models
     }
     log = prepare(
         build(settings.data, group="data"),
@@ -57,7 +58,7 @@ def benchmark(config: Mapping[str, Any]) -> None:
         try:
             print(f"{name}: {'training' if record is None else 'finished before, used again'}", flush=True)
             records.append(record or _train_apart(point))
-            _note_trials(records[-1], settings.trials.get(name, 1))
+            _note_trials(records[-1], (settings.trials or {}).get(name, 1))
         except RecdlError as error:
             complain(error)
             failed.append(LeftOut(name, str(error)))
@@ -77,14 +78,15 @@ def benchmark(config: Mapping[str, Any]) -> None:
 def _check_names(settings: BenchmarkSettings) -> None:
     if len(set(settings.models)) < len(settings.models):
         raise ConfigError(f"models: names one twice: {', '.join(settings.models)}")
-    for key, named in (("overrides", settings.overrides), ("trials", settings.trials)):
+    own, tried = settings.overrides or {}, settings.trials or {}
+    for key, named in (("overrides", own), ("trials", tried)):
         for name in named:
             if name not in settings.models:
                 raise ConfigError(f"{key}.{name}: is none of models={','.join(settings.models)}")
-    for name, trials in settings.trials.items():
+    for name, trials in tried.items():
         if trials < 1:
             raise ConfigError(f"trials.{name}: must be at least 1, not {trials}")
-    for name, overrides in settings.overrides.items():
+    for name, overrides in own.items():
         for override in overrides:
             if not _is_own(override):
                 raise ConfigError(
