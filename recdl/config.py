@@ -12,13 +12,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from recdl.data.inputs import Piece
 from recdl.errors import ConfigError, RecdlError
-from recdl.search.settings import SearchSettings
+from recdl.schemas import SCHEMAS
 from recdl.signatures import annotations, checked_settings, naming, no_such_setting, parameters, typed_arguments
 
 if TYPE_CHECKING:
@@ -27,9 +24,6 @@ if TYPE_CHECKING:
 _INSTALLED = Path(__file__).parent / "configs"
 CONFIGS: Path = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).resolve().parent.parent / "configs"
 """The folder of the YAML files: inside the package when installed as a wheel, beside it in a checkout."""
-
-Node = dict[str, Any]
-"""A group's part of a configuration: `_target_` and the target's parameters."""
 
 _MODULES = {
     "data": ("recdl.data.sources", "recdl.data.shop", "recdl.data.ordered", "recdl.data.prepared_source"),
@@ -42,172 +36,6 @@ _MODULES = {
 }
 _METHODS = {"model": ("fit", "score", "get_state", "set_state"), "split": ("split",), "engine": ("workspace",)}
 _EXTRAS = {"model": ("trainer", "seed"), "trainer": ("folder", "tracking", "resume", "after_epoch")}
-
-
-class _Settings(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    data_root: str
-    progress: bool
-    names: dict[str, str]
-
-
-class PrepareSettings(_Settings):
-    """What `prepare` is told."""
-
-    prepared_root: str
-    data: Node
-    engine: Node
-
-
-class AppendSettings(_Settings):
-    """What `append` is told."""
-
-    prepared: str
-    data: Piece
-    new_behaviors: tuple[str, ...]
-    engine: Node
-
-
-class InspectSettings(PrepareSettings):
-    """What `inspect` is told."""
-
-    split: Node
-    output: str | None
-    suspects: str | None
-    order_events: int = Field(ge=1)
-    seed: int = Field(ge=0, lt=2**32)
-
-
-class _RunSettings(PrepareSettings):
-    split: Node
-    trainer: Node
-    tracking: Node
-    evaluation: Node
-    seed: int = Field(ge=0, lt=2**32)
-    refit: bool
-    run_dir: str | None
-    overwrite: bool
-
-
-class TrainSettings(_RunSettings):
-    """What `train` is told."""
-
-    model: Node
-    start_from: tuple[str, ...]
-    resume: str | None = None
-    trials: int = Field(default=1, ge=1)
-
-
-class SweepSettings(_RunSettings):
-    """What `sweep` is told."""
-
-    model: Node
-    sweep: SearchSettings
-
-
-class BenchmarkSettings(_RunSettings):
-    """What `benchmark` is told."""
-
-    models: tuple[str, ...] = Field(min_length=1)
-    overrides: dict[str, tuple[str, ...]] | None
-    trials: dict[str, int] | None
-
-
-class EvaluateSettings(_Settings):
-    """What `evaluate` is told."""
-
-    run: str
-    evaluation: Node
-    recommendations: str | None
-    name: str | None
-    prepared: str | None
-    run_dir: str | None
-    overwrite: bool
-
-
-class ReproduceSettings(_Settings):
-    """What `reproduce` is told."""
-
-    run: str
-    tolerance: float = Field(ge=0)
-    prepared: str | None
-    run_dir: str | None
-    overwrite: bool
-
-
-class CompareSettings(_Settings):
-    """What `compare` is told."""
-
-    runs: tuple[str, ...]
-    search: str | None
-    reference: str | None
-    metrics: tuple[str, ...] | None
-    test: Literal["permutation", "bootstrap"]
-    difference: float | None = Field(gt=0)
-    unfinished: Literal["refuse", "leave_out"]
-    pair: tuple[str, str] | None
-    examples: int = Field(ge=0)
-    item_name: str | None
-    prepared: str | None
-    output: str | None
-
-
-class ExportSettings(_Settings):
-    """What `export` is told."""
-
-    run: str
-    checkpoint: str | None
-    bundle: str | None
-    onnx: bool
-    prepared: str | None
-    overwrite: bool
-
-
-class RecommendSettings(_Settings):
-    """What `recommend` is told."""
-
-    bundle: str
-    users: tuple[str | int, ...] | str | int | None
-    histories: str | None
-    prepared: str | None
-    prepared_root: str
-    key_variable: str
-    key_file: str | None
-    k: int = Field(ge=1)
-    exclude_history: bool | None
-    output: str | None
-
-
-class ForgetSettings(_Settings):
-    """What `forget` is told."""
-
-    users: tuple[str | int, ...] | None
-    users_file: str | None
-    prepared_root: str
-    prepared: str | None
-    key_variable: str
-    key_file: str | None
-    runs: tuple[str, ...]
-    bundles: tuple[str, ...]
-    output: str | None
-
-
-SCHEMAS: dict[str, type[_Settings]] = {
-    "prepare": PrepareSettings,
-    "append": AppendSettings,
-    "inspect": InspectSettings,
-    "train": TrainSettings,
-    "sweep": SweepSettings,
-    "benchmark": BenchmarkSettings,
-    "evaluate": EvaluateSettings,
-    "reproduce": ReproduceSettings,
-    "compare": CompareSettings,
-    "export": ExportSettings,
-    "recommend": RecommendSettings,
-    "forget": ForgetSettings,
-}
-"""What each verb may be told, by the name of its YAML file."""
 
 
 def compose(name: str, overrides: Sequence[str] = (), *, folder: Path | None = None) -> dict[str, Any]:

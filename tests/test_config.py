@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from recdl.config import CONFIGS, SCHEMAS, build, build_model, check, compose
+from recdl.config import CONFIGS, build, build_model, check, compose
 from recdl.data.splits import TemporalSplit
 from recdl.errors import ConfigError
 from recdl.models.neighbors import ItemKNN
+from recdl.schemas import SCHEMAS
 from recdl.signatures import parameters
 
 SPLIT = "recdl.data.splits.temporal.TemporalSplit"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from recdl.commands import VERBS
-from recdl.config import SCHEMAS
+from recdl.schemas import SCHEMAS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [

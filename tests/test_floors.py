@@ -22,6 +22,7 @@ FLOORS = {
     "recdl.training": 4,
     "recdl.evaluation": 5,
     "recdl.serving": 6,
+    "recdl.schemas": 7,
     "recdl.signatures": 7,
     "recdl.search": 7,
     "recdl.config": 7,

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recdl.config import AppendSettings, build
+from recdl.config import build
 from recdl.data import appending
 from recdl.data.pieces import later_piece
 from recdl.data.prepared import PreparedLog
+from recdl.schemas import AppendSettings
 from recdl.signatures import checked_settings
 
 

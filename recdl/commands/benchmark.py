@@ -12,11 +12,12 @@ from recdl.commands.application import INTERRUPTED, added_folder, complain, exit
 from recdl.commands.compare import Shown, print_comparison
 from recdl.commands.together import check_alone
 from recdl.commands.train import record_run
-from recdl.config import BenchmarkSettings, build, compose
+from recdl.config import build, compose
 from recdl.data.preparation import prepare
 from recdl.errors import ConfigError, RecdlError, RecordError
 from recdl.evaluation.details import LeftOut
 from recdl.evaluation.records import RunRecord
+from recdl.schemas import BenchmarkSettings
 from recdl.signatures import checked_settings
 from recdl.storage import fingerprint
 

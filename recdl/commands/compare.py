@@ -8,7 +8,6 @@ from typing import Any
 
 from recdl.commands.ingredients import fresh_folder, learned_from, log_at_hand, split_of_run
 from recdl.commands.recording import console
-from recdl.config import CompareSettings
 from recdl.errors import ConfigError, DataError, RecordError
 from recdl.evaluation import comparison, wording
 from recdl.evaluation.background import Background, background
@@ -18,6 +17,7 @@ from recdl.evaluation.records import STARTED, RunRecord
 from recdl.evaluation.report import comparison_table, write_comparison
 from recdl.evaluation.seeds import by_seed, compare_seeds, seeds_table
 from recdl.evaluation.significance import TestMethod
+from recdl.schemas import CompareSettings
 from recdl.signatures import checked_settings
 from recdl.storage import write_json
 

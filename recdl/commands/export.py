@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from recdl.commands.ingredients import candidates, learned_from, log_of_run, model_of_run, split_of_run
-from recdl.config import ExportSettings
 from recdl.evaluation.records import RunRecord
+from recdl.schemas import ExportSettings
 from recdl.serving.bundle import check_bundle_folder, write_bundle
 from recdl.serving.checkpoints import read_model_checkpoint
 from recdl.signatures import checked_settings

@@ -8,11 +8,11 @@ from rich.table import Table
 
 from recdl.commands.ingredients import fresh_folder, read_users
 from recdl.commands.recording import console
-from recdl.config import ForgetSettings
 from recdl.data.forgetting import Forgetting, forget_users
 from recdl.data.prepared import known_fingerprints
 from recdl.data.privacy import find_key
 from recdl.errors import ConfigError, DataError
+from recdl.schemas import ForgetSettings
 from recdl.serving.descendants import Descendant, find_bundles, find_runs
 from recdl.signatures import checked_settings
 from recdl.storage import write_json

@@ -6,13 +6,14 @@ from typing import Any
 
 from recdl.commands.ingredients import fresh_folder, learned_from, log_of_run, split_of_run
 from recdl.commands.recording import Asked, print_summary, record_evaluations, record_split
-from recdl.config import EvaluateSettings, build, compose
+from recdl.config import build, compose
 from recdl.errors import ConfigError
 from recdl.evaluation.given_lists import given_notes, read_given_lists
 from recdl.evaluation.protocol import EvaluationProtocol
 from recdl.evaluation.records import RunRecord, RunWriter, check_run_folder
 from recdl.metrics.ranking import METRIC_VERSION
 from recdl.models.given import GivenLists, state_of
+from recdl.schemas import EvaluateSettings
 
 
 def evaluate_file(settings: EvaluateSettings, record: RunRecord, path: Path) -> None:

@@ -10,11 +10,12 @@ from rich.console import Console
 
 from recdl.commands.ingredients import fresh_folder
 from recdl.commands.recording import console
-from recdl.config import InspectSettings, build
+from recdl.config import build
 from recdl.data.diagnosis.diagnose import Diagnosis, diagnose
 from recdl.data.preparation import prepare
 from recdl.data.prepared import PreparedLog
 from recdl.evaluation.inspection import findings_table, write_inspection
+from recdl.schemas import InspectSettings
 from recdl.signatures import checked_settings
 from recdl.storage import whole_file
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recdl.config import PrepareSettings, build
+from recdl.config import build
 from recdl.data import preparation
+from recdl.schemas import PrepareSettings
 from recdl.signatures import checked_settings
 
 

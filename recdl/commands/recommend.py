@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recdl.commands.ingredients import find_prepared, read_users
-from recdl.config import RecommendSettings, build_model
+from recdl.config import build_model
 from recdl.data.prepared import PreparedLog
 from recdl.data.privacy import find_key
 from recdl.data.queries import Queries
@@ -17,6 +17,7 @@ from recdl.data.sessions import latest_sessions
 from recdl.data.vocabulary import UNKNOWN
 from recdl.errors import ConfigError, DataError
 from recdl.models import ranking
+from recdl.schemas import RecommendSettings
 from recdl.serving.bundle import Bundle, read_bundle
 from recdl.serving.histories import known_user_queries, read_histories
 from recdl.serving.recommendations import (

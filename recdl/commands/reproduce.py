@@ -6,10 +6,10 @@ from typing import Any
 
 from recdl.commands.ingredients import fresh_folder, log_of_run, split_of_run
 from recdl.commands.train import Trial, record_run
-from recdl.config import ReproduceSettings
 from recdl.errors import ConfigError
 from recdl.evaluation.records import RunRecord, check_run_folder
 from recdl.evaluation.reproduction import check_reproduced, compare_repetition
+from recdl.schemas import ReproduceSettings
 from recdl.signatures import checked_settings
 from recdl.storage import write_json
 

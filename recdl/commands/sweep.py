@@ -11,10 +11,11 @@ from recdl.commands.recording import print_summary
 from recdl.commands.searched import print_search
 from recdl.commands.train import record_run
 from recdl.commands.trials import Running, Told, listen, start_trial, stop
-from recdl.config import SweepSettings, build, build_model, check
+from recdl.config import build, build_model, check
 from recdl.data.preparation import prepare
 from recdl.errors import ConfigError, DataError, RecordError
 from recdl.evaluation.records import RunRecord
+from recdl.schemas import SweepSettings
 from recdl.search.settings import SearchSettings
 from recdl.search.space import Dimension, Value, check_keys, parse_space, settings_at, with_settings
 from recdl.search.study import STUDY, Proposal, Study

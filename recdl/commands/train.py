@@ -21,7 +21,7 @@ from recdl.commands.resuming import telling_how_to_go_on
 from recdl.commands.starting import open_starts, start
 from recdl.commands.together import check_alone, together
 from recdl.commands.tracking import track
-from recdl.config import TrainSettings, build, build_model
+from recdl.config import build, build_model
 from recdl.data.engines.protocol import Engine
 from recdl.data.interactions import Interactions
 from recdl.data.preparation import prepare
@@ -34,6 +34,7 @@ from recdl.evaluation.records import Ingredient, RunIdentity, RunRecord, RunWrit
 from recdl.evaluation.unfinished import UnfinishedRun
 from recdl.metrics.ranking import METRIC_VERSION
 from recdl.models.protocol import RankingTask, Recommender, Refittable
+from recdl.schemas import TrainSettings
 from recdl.signatures import checked_settings
 from recdl.training.leftovers import forget_unfinished
 from recdl.training.processes import Processes

@@ -11,8 +11,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from recdl.commands import VERBS, application, main
-from recdl.config import SCHEMAS
 from recdl.errors import ConfigError, DataError
+from recdl.schemas import SCHEMAS
 
 Run = Callable[..., int]
 

@@ -5,10 +5,11 @@ import pytest
 
 from recdl.commands.given import evaluate_file
 from recdl.commands.ingredients import log_of_run
-from recdl.config import EvaluateSettings, compose
+from recdl.config import compose
 from recdl.errors import ConfigError
 from recdl.evaluation.lists import read_lists
 from recdl.evaluation.records import RunRecord
+from recdl.schemas import EvaluateSettings
 from recdl.signatures import checked_settings
 from tests.scripts.command_line import succeed
 
