@@ -1,5 +1,6 @@
 """What is known of users and items: tables that travel with a log, one row for each index of a vocabulary."""
 
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import reduce
@@ -131,9 +132,11 @@ def _encode(
         indexed = connection.read_parquet(str(scratch / f"{key}.parquet"))
         joined = indexed.left_join(known, indexed.known == known.id).order_by("index")
         _write(arrow_batches(connection, joined.select("id", *columns), rows=_ROWS), names, path)
-        distinct, read_rows = _count(known), _count(rows)
+        # A row with nothing in it says no more than one that is not there, and later cannot be told from it.
+        telling = known.filter([reduce(operator.or_, (known[name].notnull() for name in columns))])
+        distinct, read_rows = _count(telling), _count(rows)
         without_id = _count(rows.filter(rows.id.isnull()))
-        matched = _count(known.semi_join(indexed, known.id == indexed.known))
+        matched = _count(telling.semi_join(indexed, telling.id == indexed.known))
     written = pq.read_table(path, memory_map=True)
     return {
         "rows_read": read_rows,

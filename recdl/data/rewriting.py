@@ -116,7 +116,7 @@ def _write_table(source: Path, kept: Mask, path: Path) -> None:
 def _table_counts(log: PreparedLog, key: str, kept: Mask, written: pa.Table) -> dict[str, Any]:
     """Return what the manifest says of a table, for the rows that are left.
 
-    A row that the table had, but with nothing in it, cannot be told from one that it lacked, and counts as that.
+    A row with nothing in it counts as one that the table lacked, as it does when the log is prepared.
     """
     before: dict[str, Any] = log.manifest["tables"][key]
     table = log.tables()[key]

@@ -66,6 +66,7 @@ def outcome(run: Path) -> dict[str, Any]:
         "logged": {
             tag: [(event.step, event.value) for event in accumulator.Scalars(tag)]
             for tag in accumulator.Tags()["scalars"]
+            if not tag.startswith("time/")
         },
         "best": sorted(path.name for path in (run / "checkpoints").iterdir()),
     }

@@ -60,6 +60,7 @@ def finished_run(folder: Path, log: PreparedLog, recommender: Recommender) -> Ru
         intervals={"ndcg@10": (0.1, 0.15)},
         per_query=pd.DataFrame({"query": [0]}),
         lists=np.full((1, 1), -1, np.int32),
+        groups={},
     )
     writer = RunWriter.start(folder, config=CONFIG, identity=identity)
     writer.write_evaluation("test", evaluation)  # type: ignore[arg-type]
