@@ -19,6 +19,9 @@ MEMORY_BUDGET = 256 * 2**20
 
 # Measured on 3,706 items: more at once leave the processor's cache, and fewer let threads wait for each other.
 _MOST_QUERIES = 512
+# 30 MiB of scores: of arrays above 32 MiB glibc asks the system for each anew, page by page, which on 50,000 items
+# took a quarter of the ranking.
+_MOST_SCORES = 30 * 2**18
 _MOST_FACTORED = 2048  # queries whose scores are never made; their histories are
 _MARKED = 1 << 22  # marks of items at a time, a byte each
 # What a chunk takes: the scores as the model gives them, and made contiguous ...
@@ -101,7 +104,8 @@ def rank(
     # Of candidates that are given, so few are ranked that nothing is gained by not making all scores.
     factored = recommender if isinstance(recommender, Factored) and query_set.candidates is None else None
     costs = _costs(queries, task.candidates, k, task.exclude_history, fused=factored is not None)
-    chunks = _chunks(costs + _BYTES_PER_TARGET * counts, memory_budget, fused=factored is not None)
+    most = _most_queries(len(task.candidates), fused=factored is not None)
+    chunks = _chunks(costs + _BYTES_PER_TARGET * counts, memory_budget, most)
     search = _search(recommender, factored, task.candidates, task.exclude_history)
     lists = np.full((len(queries), k), -1, np.int32)
     above, equal = np.zeros((2, len(targets)), np.int64)
@@ -147,7 +151,7 @@ def recommend(
     _check_request(queries, candidates, k)
     factored = recommender if isinstance(recommender, Factored) else None
     costs = _costs(queries, candidates, k, exclude_history, fused=factored is not None)
-    chunks = _chunks(costs, memory_budget, fused=factored is not None)
+    chunks = _chunks(costs, memory_budget, _most_queries(len(candidates), fused=factored is not None))
     search = _search(recommender, factored, candidates, exclude_history)
     lists = np.full((len(queries), k), -1, np.int32)
     values = np.full((len(queries), k), np.nan, np.float32)
@@ -198,9 +202,12 @@ def _costs(
     return costs
 
 
-def _chunks(costs: Counts, memory_budget: int, *, fused: bool) -> list[tuple[int, int]]:
+def _most_queries(n_items: int, *, fused: bool) -> int:
+    return _MOST_FACTORED if fused else max(1, min(_MOST_QUERIES, _MOST_SCORES // n_items))
+
+
+def _chunks(costs: Counts, memory_budget: int, most_queries: int) -> list[tuple[int, int]]:
     """Cut the queries into ranges that keep the budget, of one query at least."""
-    most_queries = _MOST_FACTORED if fused else _MOST_QUERIES
     spent = np.concatenate([np.zeros(1, np.int64), np.cumsum(costs)])
     chunks: list[tuple[int, int]] = []
     start = 0
