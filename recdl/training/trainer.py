@@ -60,12 +60,7 @@ def fit_network(
         RecordError: If a checkpoint cannot be written, or is one of another model.
     """
     processes = Processes.current()
-    if processes.count > 1:  # each hides other events, by dropout, of its own share of a step
-        torch.manual_seed(torch.initial_seed() + processes.rank)
-    module.gradient_clip = settings.gradient_clip
-    module.accumulate = settings.accumulate
-    module.schedule, module.planned_epochs = settings.schedule, settings.max_epochs
-    module.processes = processes
+    _set(module, settings, processes)
     with _checkpoints(settings, processes) as folder, _without_noise(), held_signals() as interruptions:
         course = Course(
             batches,
@@ -93,17 +88,34 @@ def fit_network(
             trainer = _trainer(settings, callbacks, processes, batches_done=done)
             with compiled(module.network, wanted=settings.compile):
                 trainer.fit(module, train_dataloaders=batches)
-        processes.wait()  # what the first writes the others read
-        best = settings.kept(course.curve)
-        if best:
-            module.load_state_dict(read_checkpoint(folder.best_path(best[0]))["module"])
-        processes.wait()  # or the folder may be gone before the last has read it
-        if processes.first:
-            content = {"module": module.state_dict(), "curve": course.curve}
-            with course.telling_what_is_kept():
-                folder.write_finished(content, n_epochs=len(course.curve), best=course.kept_after)
+        _take_the_best(module, course, folder, settings, processes)
     module.eval()
     return course.curve
+
+
+def _set(module: FitModule, settings: TrainerSettings, processes: Processes) -> None:
+    """Tell the module how a step is made, and by whom."""
+    if processes.count > 1:  # each hides other events, by dropout, of its own share of a step
+        torch.manual_seed(torch.initial_seed() + processes.rank)
+    module.gradient_clip = settings.gradient_clip
+    module.accumulate = settings.accumulate
+    module.schedule, module.planned_epochs = settings.schedule, settings.max_epochs
+    module.processes = processes
+
+
+def _take_the_best(
+    module: FitModule, course: Course, folder: CheckpointFolder, settings: TrainerSettings, processes: Processes
+) -> None:
+    """Give the module the weights of its best epoch, and write down what the fit came to."""
+    processes.wait()  # what the first writes the others read
+    best = settings.kept(course.curve)
+    if best:
+        module.load_state_dict(read_checkpoint(folder.best_path(best[0]))["module"])
+    processes.wait()  # or the folder may be gone before the last has read it
+    if processes.first:
+        content = {"module": module.state_dict(), "curve": course.curve}
+        with course.telling_what_is_kept():
+            folder.write_finished(content, n_epochs=len(course.curve), best=course.kept_after)
 
 
 class _Sharing(DDPStrategy):

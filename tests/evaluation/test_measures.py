@@ -183,4 +183,4 @@ def test_a_log_that_lacks_what_a_protocol_asks_for_is_refused_before_anything_is
 
 
 def test_a_log_that_has_all_of_it_passes() -> None:
-    check_protocol(EVERYTHING, TRAIN)
+    assert check_protocol(EVERYTHING, TRAIN) is None  # type: ignore[func-returns-value]

@@ -41,7 +41,7 @@ def test_settings_drawn_from_a_shipped_space_make_a_model_together(name: str) ->
     for seed in range(10):
         generator = random.Random(seed)
         point = with_settings(config, {one.key: drawn(one, generator) for one in dimensions})
-        build_model(point["model"], extras={"trainer": trainer, "seed": 0})
+        assert build_model(point["model"], extras={"trainer": trainer, "seed": 0}) is not None
 
 
 @pytest.mark.parametrize("name", SPACES)
