@@ -58,7 +58,7 @@ def task(train: Interactions) -> RankingTask:
     return RankingTask(query_set, np.ones(N_ITEMS, np.bool_), exclude_history=False)
 
 
-def fitted(name: str, *, devices: int = 1, accumulate: int = 1) -> Model:
+def fitted(name: str, *, devices: int = 1, accumulate: int = 1, compile: bool = False) -> Model:
     """Return a model after two epochs, without dropout, for which processes draw different units.
 
     Vectors begin far from 0: Adam makes whole steps of the rounding of gradients that vanish.
@@ -67,6 +67,7 @@ def fitted(name: str, *, devices: int = 1, accumulate: int = 1) -> Model:
         accelerator="cpu",
         devices=devices,
         accumulate=accumulate,
+        compile=compile,
         max_epochs=2,
         gradient_clip=0.5,
         progress_bar=False,
