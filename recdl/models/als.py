@@ -10,7 +10,7 @@ from recdl.data.matrix import Sparse
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, RecordError
 from recdl.models.cholesky import solve_in_place
-from recdl.models.compiled import Rows, compiled_fast, in_threads
+from recdl.models.compiled import Rows, compiled_fast, in_threads, scratch, scratch_vectors
 from recdl.models.memory import check_memory
 from recdl.models.protocol import RankingTask, State
 from recdl.models.sums import row_sums
@@ -240,11 +240,7 @@ def _step_rows(
 ) -> None:
     """Take conjugate gradient steps from the embeddings of the rows, in place; a row without entries becomes 0."""
     size = fixed.shape[1]
-    applied, residual, direction = (
-        np.empty(size, np.float32),
-        np.empty(size, np.float32),
-        np.empty(size, np.float32),
-    )
+    applied, residual, direction = scratch_vectors(size)
     for row in range(start, end):
         x, first, last = embeddings[row], rows.offsets[row], rows.offsets[row + 1]
         if first == last:
@@ -314,7 +310,7 @@ def _solve_rows(
 ) -> None:
     """Set the embeddings of the rows to the solutions of their normal equations."""
     size = fixed.shape[1]
-    matrix = np.empty((size, size), np.float32)
+    matrix = scratch(size, size)
     for row in range(start, end):
         x, first, last = embeddings[row], rows.offsets[row], rows.offsets[row + 1]
         x[:] = 0

@@ -12,7 +12,7 @@ from recdl.data.matrix import Sparse
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, DataError, RecordError
 from recdl.models.cholesky import solve_in_place
-from recdl.models.compiled import Rows, compiled_fast, in_threads
+from recdl.models.compiled import Rows, compiled_fast, in_threads, scratch
 from recdl.models.memory import check_memory
 from recdl.models.protocol import RankingTask, State
 
@@ -195,8 +195,8 @@ def _latest(
 def _solve_rows(start: int, end: int, rows: Rows, others: Vectors, l2: Vectors, solved: Vectors) -> None:
     """Solve the ridge regression of each row's ratings, less the others' biases, on the others' vectors and 1."""
     size = others.shape[1]
-    matrix = np.empty((size, size), np.float32)
-    vector = np.empty(size, np.float32)
+    matrix = scratch(size, size)
+    vector = scratch(1, size)[0]
     for row in range(start, end):
         x, first, last = solved[row], rows.offsets[row], rows.offsets[row + 1]
         if first == last:

@@ -23,6 +23,9 @@ _Loop = TypeVar("_Loop", bound=Callable[..., Any])
 
 _TASKS_A_THREAD = 8
 
+_MARGIN = 128
+"""Elements, more than any vector unit takes in one turn of a loop."""
+
 
 def compiled(loop: _Loop) -> _Loop:
     """Compile `loop` when it is first called; it is to be called with arrays alone, and from any thread."""
@@ -38,6 +41,26 @@ def compiled_fast(loop: _Loop) -> _Loop:
 def compiled_without_nan(loop: _Loop) -> _Loop:
     """As `compiled`, but void for arrays with NaN, so that maxima are found several at once."""
     return cast(_Loop, numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"nnan", "nsz"})(loop))
+
+
+@compiled
+def scratch(n_rows: int, size: int) -> npt.NDArray[np.float32]:
+    """Return (n_rows, size) float32, not set, for a loop of `compiled_fast` to write to.
+
+    The machine code first looks whether what it writes to lies so close to what it reads that whole vectors of
+    elements cannot be written at once, and then takes its sums in the order of the elements. Arrays come to lie
+    where memory is free: short ones would now be summed in one order and now in the other. So that equal input
+    gives equal bits, nothing else lies within `_MARGIN` elements of these.
+    """
+    whole = np.empty(n_rows * size + 2 * _MARGIN, np.float32)
+    return whole[_MARGIN : _MARGIN + n_rows * size].reshape(n_rows, size)
+
+
+@compiled
+def scratch_vectors(size: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return three vectors of `size`, each as apart from all else as `scratch`."""
+    rows = scratch(3, size + _MARGIN)
+    return rows[0, :size], rows[1, :size], rows[2, :size]
 
 
 class Rows(NamedTuple):

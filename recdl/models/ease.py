@@ -12,7 +12,7 @@ from recdl.data.matrix import Sparse
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, DataError, RecordError
 from recdl.models.cholesky import solve_in_place
-from recdl.models.compiled import Rows, compiled, in_threads
+from recdl.models.compiled import Rows, compiled, in_threads, scratch
 from recdl.models.matrix_state import restored_matrix
 from recdl.models.memory import check_memory
 from recdl.models.nearest import Terms, gram_triangle, mirror, nearest, product
@@ -190,7 +190,8 @@ def _regress_rows(
     for item in range(start, end):
         first, last = supports.offsets[item], supports.offsets[item + 1]
         support = supports.indices[first:last]
-        matrix = np.zeros((len(support), len(support)), np.float32)
+        matrix = scratch(len(support), len(support))
+        matrix[:] = 0
         for place in range(len(support)):
             places[support[place]] = place
             matrix[place, place] = diagonal[support[place]]
