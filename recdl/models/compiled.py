@@ -10,7 +10,7 @@ What was kept is made anew when its own file changes, not when a file does from 
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -25,6 +25,10 @@ _TASKS_A_THREAD = 8
 
 _MARGIN = 128
 """Elements, more than any vector unit takes in one turn of a loop."""
+# By the number of threads, and kept: to start threads takes as long as to rank some hundred queries.
+_pools: dict[int, ThreadPoolExecutor] = {}
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pools.clear)  # a child has the pools, and none of their threads
 
 
 def compiled(loop: _Loop) -> _Loop:
@@ -90,6 +94,13 @@ class Rows(NamedTuple):
         )
 
 
+def read_only(items: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Return a view that cannot be written to, also of a mapped file: one type, for which loops are compiled."""
+    view = np.require(items, np.int32, ["C"]).view(np.ndarray)
+    view.flags.writeable = False
+    return view
+
+
 def thread_count() -> int:
     """Return how many threads to use: OMP_NUM_THREADS where it is set, else one for each core of this process."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
@@ -117,6 +128,9 @@ def in_threads(loop: Callable[[int, int], object], work: npt.NDArray[np.floating
     if len(ranges) == 1:
         loop(0, n_rows)
         return
-    with ThreadPoolExecutor(n_threads) as pool:
-        for done in [pool.submit(loop, start, end) for start, end in ranges]:
-            done.result()
+    if n_threads not in _pools:
+        _pools[n_threads] = ThreadPoolExecutor(n_threads, thread_name_prefix="recdl")
+    tasks = [_pools[n_threads].submit(loop, start, end) for start, end in ranges]
+    wait(tasks)  # all of them, before the first error is raised: they write to what is the caller's
+    for task in tasks:
+        task.result()

@@ -8,8 +8,9 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import Progress
 
-from recdl.data.queries import Candidates, Queries, ragged_positions
+from recdl.data.queries import Candidates, Queries
 from recdl.errors import DataError
+from recdl.models.compiled import compiled, read_only
 from recdl.models.dense import DenseSearch
 from recdl.models.fused import FusedSearch
 from recdl.models.listed import ListedSearch
@@ -17,13 +18,15 @@ from recdl.models.protocol import Factored, Listed, RankingTask, Recommender
 
 MEMORY_BUDGET = 256 * 2**20
 
-# Measured on 3,706 items: more at once leave the processor's cache, and fewer let threads wait for each other.
+# Queries of a chunk, measured on 3,706 and 50,000 items: 4 MiB of scores stay in the processor's cache, but a
+# product with fewer than 160 queries takes longer; and what a model keeps of each query should not add up.
+_CACHED_SCORES = 2**20
+_WORTHWHILE_QUERIES = 160
 _MOST_QUERIES = 512
 # 30 MiB of scores: of arrays above 32 MiB glibc asks the system for each anew, page by page, which on 50,000 items
 # took a quarter of the ranking.
 _MOST_SCORES = 30 * 2**18
 _MOST_FACTORED = 2048  # queries whose scores are never made; their histories are
-_MARKED = 1 << 22  # marks of items at a time, a byte each
 # What a chunk takes: the scores as the model gives them, and made contiguous ...
 _BYTES_PER_SCORE = 2 * 4
 # ... and int64 indices with their temporaries, of a place in a list, a target, an event of an excluded history.
@@ -111,14 +114,12 @@ def rank(
     above, equal = np.zeros((2, len(targets)), np.int64)
     with _progress(progress) as bar:
         for start, end in bar.track(chunks, description=f"ranking with {type(recommender).__name__}"):
-            # Most targets first: the queries with a j-th target are then the first rows, for any j.
-            rows = start + np.argsort(-counts[start:end], kind="stable")
-            places = ragged_positions(offsets[rows], offsets[rows + 1])
-            given = None if query_set.candidates is None else query_set.candidates.take(rows)
+            places = slice(offsets[start], offsets[end])
+            given = None if query_set.candidates is None else query_set.candidates.take(np.arange(start, end))
             items, above[places], equal[places] = search.rank(
-                queries[rows], k, targets[places], counts[rows], given
+                queries[start:end], k, targets[places], counts[start:end], given
             )
-            lists[rows, : items.shape[1]] = items
+            lists[start:end, : items.shape[1]] = items
     return Ranking(_expected_positions(above, equal, offsets), lists)
 
 
@@ -165,23 +166,41 @@ def recommend(
 def count_ranked(task: RankingTask) -> Counts:
     """Return (n_queries,) int64, how many items each query ranks, without those that its history takes out."""
     queries, given, allowed = task.query_set.queries, task.query_set.candidates, task.candidates
-    n, n_items = len(queries), len(allowed)
-    if given is None and not task.exclude_history:
-        return np.full(n, np.count_nonzero(allowed), np.int64)
-    counts = np.empty(n, np.int64)
-    size = max(1, _MARKED // n_items)
-    for start in range(0, n, size):
-        rows = np.arange(start, min(start + size, n))
-        ranked = np.zeros((len(rows), n_items), np.bool_)
-        if given is None:
-            ranked[:] = allowed
-        else:
-            own = given.take(rows)
-            ranked[np.repeat(rows - start, own.counts), own.items] = allowed[own.items]
-        if task.exclude_history:
-            ranked[queries[rows].history_items()] = False
-        counts[rows] = np.count_nonzero(ranked, axis=1)
+    counts = np.full(len(queries), np.count_nonzero(allowed), np.int64)
+    if given is not None:
+        within = np.concatenate([np.zeros(1, np.int64), np.cumsum(allowed[given.items], dtype=np.int64)])
+        counts[:] = within[given.offsets[1:]] - within[given.offsets[:-1]]
+    if task.exclude_history:
+        among = (np.empty(0, np.int64), np.empty(0, np.int32)) if given is None else (given.offsets, given.items)
+        _take_off(queries.starts, queries.ends, read_only(queries.items), allowed, *among, counts)
     return counts
+
+
+@compiled
+def _take_off(
+    starts: Counts,
+    ends: Counts,
+    items: npt.NDArray[np.int32],
+    allowed: npt.NDArray[np.bool_],
+    given_offsets: Counts,
+    given: npt.NDArray[np.int32],
+    counts: Counts,
+) -> None:
+    """Take from `counts` the distinct items of each query's history that it would rank."""
+    last = np.full(len(allowed), -1, np.int64)  # the last query by which an item was given; or had, if none is
+    for query in range(len(starts)):
+        if len(given_offsets):
+            last[given[given_offsets[query] : given_offsets[query + 1]]] = query
+        for event in range(starts[query], ends[query]):
+            item = items[event]
+            if item >= len(allowed) or not allowed[item]:
+                continue
+            if len(given_offsets):
+                counts[query] -= last[item] == query
+                last[item] = -1
+            else:
+                counts[query] -= last[item] != query
+                last[item] = query
 
 
 def _check_request(queries: Queries, candidates: npt.NDArray[np.bool_], k: int) -> None:
@@ -203,7 +222,10 @@ def _costs(
 
 
 def _most_queries(n_items: int, *, fused: bool) -> int:
-    return _MOST_FACTORED if fused else max(1, min(_MOST_QUERIES, _MOST_SCORES // n_items))
+    if fused:
+        return _MOST_FACTORED
+    wanted = max(_WORTHWHILE_QUERIES, _CACHED_SCORES // n_items)
+    return max(1, min(wanted, _MOST_QUERIES, _MOST_SCORES // n_items))
 
 
 def _chunks(costs: Counts, memory_budget: int, most_queries: int) -> list[tuple[int, int]]:

@@ -1,6 +1,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -174,6 +175,30 @@ def test_the_scores_a_model_keeps_are_not_written_to() -> None:
     task = _task([[1], [2]], 3, histories=[[0], []], exclude_history=True)
     assert rank(Given(row), task, k=1).lists.tolist() == [[1], [0]]
     assert row[0].tolist() == [3, 2, 1]
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_the_scores_a_model_keeps_are_what_they_were_once_it_has_been_ranked(outside: bool) -> None:
+    kept = np.random.default_rng(0).standard_normal((3, 50)).astype(np.float32)
+    kept[0, 3] = -0.0
+    before = kept.tobytes()
+    histories = [[3, 7, 3, 3], [9, 50] if outside else [9, 4], [1]]
+    task = _task([[0], [1], [2]], 50, histories=histories, no_candidates=[3, 4, 20], exclude_history=True)
+    if outside:
+        with pytest.raises(DataError, match="a history holds item 50, but the catalogue has 50 items"):
+            rank(Given(kept), task, k=4)
+    else:
+        rank(Given(kept), task, k=4)
+    assert kept.tobytes() == before
+
+
+def test_a_log_that_is_mapped_from_a_file_is_ranked(tmp_path: Path) -> None:
+    np.save(tmp_path / "items.npy", np.array([0, 1], np.int32))
+    task = _task([[2]], 4, histories=[[0, 1]], exclude_history=True)
+    queries = replace(task.query_set.queries, items=np.load(tmp_path / "items.npy", mmap_mode="r"))
+    mapped = replace(task, query_set=replace(task.query_set, queries=queries))
+    assert rank(Table([[9, 8, 7, 6]]), mapped, k=2).lists.tolist() == [[2, 3]]
+    assert count_ranked(mapped).tolist() == [2]
 
 
 def test_scores_that_are_a_view_with_falling_strides_are_ranked() -> None:
