@@ -1,24 +1,19 @@
 """A model as ONNX, written only if onnxruntime then scores as torch does."""
 
-import io
-import logging
-import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from recdl.data.queries import Queries
 from recdl.data.vocabulary import UNKNOWN
 from recdl.errors import ConfigError, RecordError
 from recdl.models.protocol import Recommender
 from recdl.serving.graphs import HistoryGraph, PairGraph, graph_of
+from recdl.serving.tracing import OPSET, traced
 
-OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference from torch's score, as a share of the largest score or of 1, that counts as none."""
 
@@ -78,7 +73,7 @@ def onnx_model(model: Recommender, *, seed: int = 0) -> OnnxModel:
         raise ConfigError(
             f"onnx: the model has {size:,} bytes, and an ONNX file ends at 2 GiB; lower its embedding sizes"
         )
-    content = _traced(graph)
+    content = traced(graph)
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
     of_histories = isinstance(graph, HistoryGraph)
     inputs = _INPUTS if of_histories else _PAIR_INPUTS
@@ -112,40 +107,6 @@ def _runtime() -> Any:
     except ModuleNotFoundError as error:
         raise ConfigError(f"onnx: needs the package {error.name!r}: pip install 'recdl[onnx]'") from error
     return onnxruntime
-
-
-def _traced(graph: HistoryGraph | PairGraph) -> bytes:
-    """Return the graph as ONNX.
-
-    By tracing, not by torch.export: that takes recurrent layers apart, into steps of a length that is fixed.
-    """
-    batch = {0: "batch"}
-    if isinstance(graph, HistoryGraph):
-        events = {0: "batch", 1: "length"}
-        # Of a batch of one, since a traced recurrent layer takes its states to be of the batch it was traced with.
-        columns = [torch.zeros(1, 3, dtype=torch.int64) for _ in range(3)]
-        example: tuple[torch.Tensor, ...] = (*columns, torch.tensor([2]))
-        axes = {"items": events, "behaviors": events, "timestamps": events, "lengths": batch, "scores": batch}
-    else:
-        example = (torch.zeros(2, dtype=torch.int64), torch.zeros(3, dtype=torch.int64))
-        axes = {"users": batch, "items": {0: "n"}, "scores": {0: "batch", 1: "n"}}
-    buffer = io.BytesIO()
-    try:
-        with _without_noise(), torch.inference_mode():
-            torch.onnx.export(
-                graph,
-                example,
-                cast(Any, buffer),  # its stub knows files alone
-                input_names=list(graph.inputs),
-                output_names=["scores"],
-                dynamic_axes=axes,
-                opset_version=OPSET,
-                dynamo=False,
-            )
-    except (RuntimeError, torch.onnx.OnnxExporterError) as error:
-        reason = str(error).splitlines()[0]
-        raise RecordError(f"onnx: torch cannot write this network as ONNX ({reason})") from error
-    return buffer.getvalue()
 
 
 def _max_difference(
@@ -188,7 +149,8 @@ def _history_batches(
     assert isinstance(graph, HistoryGraph)
     space = graph.space
     longest = (graph.max_length - 1, graph.max_length, graph.max_length + 3)
-    for lengths in ((0,), (1,), (longest[-1], 0), (*_HISTORY_LENGTHS, *longest)):
+    every = (*_HISTORY_LENGTHS, *longest)
+    for lengths in ((0,), (1,), (longest[-1], 0), every * 4):  # the last in several groups
         ends = np.cumsum(lengths, dtype=np.int64)
         n = int(ends[-1])
         times = np.sort(generator.integers(0, 2 ** generator.integers(20, 55, n), dtype=np.int64))
@@ -227,17 +189,3 @@ def _pair_batches(model: Recommender, graph: HistoryGraph | PairGraph, generator
         wrong_users[0], refused[0] = n_users, np.nan
         wrong_items[-1], refused[:, -1] = UNKNOWN, np.nan
         yield {"users": wrong_users, "items": wrong_items}, refused
-
-
-@contextmanager
-def _without_noise() -> Iterator[None]:
-    """Silence what the tracer says of sizes that may be fixed: that none is is checked on what it wrote."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

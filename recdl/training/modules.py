@@ -217,6 +217,14 @@ class InteractionNetwork(Protocol):
         """Return (batch, n) logits for user vectors (batch, d) and item vectors (batch, n, d) or (n, d)."""
         ...
 
+    def item_side(self, item_vectors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return what of `interact` is made of the item vectors alone, (..., n) or (..., n, any) each."""
+        ...
+
+    def join(self, user_vectors: torch.Tensor, *item_side: torch.Tensor) -> torch.Tensor:
+        """Return the logits that `interact` gives, of what `item_side` does."""
+        ...
+
 
 class InteractionModule(FitModule):
     """What the two modules of factorization share: their optimizers, and rows in place of whole tables.

@@ -18,6 +18,7 @@ from recdl.models.networks.neumf import NeuMF
 from recdl.models.networks.sasrec import SASRec
 from recdl.models.popularity import Popularity
 from recdl.models.protocol import Recommender
+from recdl.serving import graphs
 from recdl.serving import onnx_model as onnx_module
 from recdl.serving.graphs import HistoryGraph
 from recdl.serving.onnx_model import OnnxModel, onnx_model, padded
@@ -83,6 +84,29 @@ def test_histories_of_any_number_and_length_get_the_scores_that_the_model_gives_
         queries = Queries.at_end(events, np.array(rows, np.int32))
         found = run(exported, **padded(queries))
         np.testing.assert_allclose(found, model.score(queries), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["lstm", "sasrec"])
+def test_histories_of_several_groups_keep_their_order_and_only_the_wrong_one_gets_no_score(name: str) -> None:
+    model = fitted(name)
+    queries = Queries.at_end(log(), np.random.default_rng(3).integers(0, 20, 75).astype(np.int32))
+    feed, expected = padded(queries), model.score(queries)
+    wrong = int(queries.lengths.argmax())
+    feed["items"][wrong, queries.lengths[wrong] - 1] = 15
+    expected[wrong] = np.nan
+    np.testing.assert_allclose(run(onnx_model(model), **feed), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(PAIRS))
+@pytest.mark.parametrize("floats", [1, 2000])
+def test_users_of_several_groups_keep_their_order(name: str, floats: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "_FLOATS", floats)
+    model = fitted(name)
+    users = np.random.default_rng(3).integers(0, 20, 50)
+    queries = Queries.at_end(log(), users.astype(np.int32))
+    scores = model.score(queries[np.flatnonzero(users < 19)])
+    found = run(onnx_model(model), users=users, items=np.arange(15))
+    np.testing.assert_allclose(found[users < 19], scores, atol=1e-5)
 
 
 def test_scores_do_not_depend_on_padding() -> None:
@@ -152,8 +176,8 @@ def test_what_is_no_network_is_refused() -> None:
 
 def test_a_graph_that_scores_otherwise_than_the_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     class Shifted(HistoryGraph):
-        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
-            return super().forward(*inputs) + 0.01
+        def after(self, found: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+            return super().after(found, places) + 0.01
 
     model = fitted("cnn")
     assert isinstance(model, SequenceRecommender)
@@ -199,6 +223,7 @@ def test_exporting_leaves_the_model_as_it_was() -> None:
     assert isinstance(model, SequenceRecommender)
     queries = Queries.at_end(log())
     before = model.score(queries)
+    assert not model.network_.training
     onnx_model(model)
     np.testing.assert_array_equal(model.score(queries), before)
     assert isinstance(model.network_, nn.Module)

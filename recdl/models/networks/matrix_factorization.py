@@ -44,8 +44,15 @@ class MatrixFactorization(nn.Module):
 
     def interact(self, user_vectors: torch.Tensor, item_vectors: torch.Tensor) -> torch.Tensor:
         """Return (batch, n) logits for user vectors (batch, d) and item vectors (batch, n, d) or (n, d)."""
-        products = dot(user_vectors[..., :-1], item_vectors[..., :-1])
-        return products + user_vectors[..., -1:] + item_vectors[..., -1] + self.bias
+        return self.join(user_vectors, *self.item_side(item_vectors))
+
+    def item_side(self, item_vectors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return what `join` takes of (..., d) item vectors: q and b_i."""
+        return item_vectors[..., :-1], item_vectors[..., -1]
+
+    def join(self, user_vectors: torch.Tensor, factors: torch.Tensor, biases: torch.Tensor) -> torch.Tensor:
+        """Return (batch, n) logits for user vectors (batch, d) and the items' side."""
+        return dot(user_vectors[..., :-1], factors) + user_vectors[..., -1:] + biases + self.bias
 
     @torch.no_grad()
     def product(self) -> Product:

@@ -101,20 +101,31 @@ class NeuMF(nn.Module):
 
     def interact(self, user_vectors: torch.Tensor, item_vectors: torch.Tensor) -> torch.Tensor:
         """Return (batch, n) logits for user vectors (batch, d) and item vectors (batch, n, d) or (n, d)."""
+        return self.join(user_vectors, *self.item_side(item_vectors))
+
+    def item_side(self, item_vectors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return what `join` takes of (..., d) item vectors: q, W_item q' and b_i, as far as there are such."""
+        mf = item_vectors[..., : self.mf_size]
+        biases = (item_vectors[..., -1],) if self.item_bias else ()
+        if self.perceptron is None:
+            return mf, *biases
+        mlp = item_vectors[..., self.mf_size : -1 if self.item_bias else None]
+        return mf, self.item_layer(mlp), *biases
+
+    def join(self, user_vectors: torch.Tensor, item_mf: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
+        """Return (batch, n) logits for user vectors (batch, d) and the items' side."""
         weight = self.output.weight[0]
         mf_weight, mlp_weight = weight[: self.mf_size], weight[self.mf_size :]
         user_mf, user_mlp = user_vectors[..., : self.mf_size], user_vectors[..., self.mf_size :]
-        item_mf, item_mlp = item_vectors[..., : self.mf_size], item_vectors[..., self.mf_size :]
-        if self.item_bias:
-            item_mlp = item_mlp[..., :-1]
         logits = dot(user_mf * mf_weight if self.product_weights else user_mf, item_mf) + self.output.bias
         if self.item_bias:
-            logits = logits + item_vectors[..., -1]
+            logits = logits + more[-1]
         if self.perceptron is None:
             return logits
-        first = self.user_layer(user_mlp)[:, None, :] + self.item_layer(item_mlp)
+        first = self.user_layer(user_mlp)[:, None, :] + more[0]
         hidden: torch.Tensor = self.perceptron(first)
-        return logits + torch.matmul(hidden, mlp_weight)
+        # With the weight on the left onnxruntime multiplies a row by a matrix, many times faster than one by one.
+        return logits + torch.matmul(mlp_weight, hidden.transpose(-2, -1))
 
     @torch.no_grad()
     def product(self) -> Product | None:
