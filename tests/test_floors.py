@@ -16,6 +16,7 @@ FLOORS = {
     "recdl": 0,  # the version
     "recdl.errors": 0,
     "recdl.storage": 0,
+    "recdl.threads": 0,
     "recdl.metrics": 1,
     "recdl.data": 2,
     "recdl.models": 3,

@@ -1,11 +1,14 @@
 """The task of all sides of `evaluation.py`: random factors, and the last event of each user to be found.
 
-It runs in recdl's environment and in the peers': Python 3.11, numpy, pandas, pyarrow.
+It is made once and written to a folder, so that the memory of a side is not that of reading the log. It runs in
+recdl's environment and in the peers': Python 3.11, numpy, pandas, pyarrow.
 """
 
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,8 +38,18 @@ class Task:
     targets: np.ndarray[Any, Any]
 
 
-def task(path: str) -> Task:
-    """Make the task from a log, the same for every side."""
+def read_task(folder: str | Path) -> Task:
+    """Read what `write_task` has written."""
+    return Task(**{part.name: np.load(Path(folder) / f"{part.name}.npy") for part in fields(Task)})
+
+
+def write_task(path: str | Path, folder: str | Path) -> None:
+    """Make the task from a log, the same for every side, and write it to a folder."""
+    for name, array in asdict(_task(path)).items():
+        np.save(Path(folder) / f"{name}.npy", array)
+
+
+def _task(path: str | Path) -> Task:
     log: pd.DataFrame = read_indexed(path)
     users, items = log["user_id"].to_numpy(), log["item_id"].to_numpy()
     n_users, n_items = int(users.max()) + 1, int(items.max()) + 1
@@ -62,3 +75,7 @@ def best_of(repeats: int, work: Callable[[], dict[str, float]]) -> dict[str, flo
         if not found or seconds < found["seconds"]:
             found = {"seconds": seconds, "own_cpu_seconds": time.process_time() - before, **parts}
     return found
+
+
+if __name__ == "__main__":
+    write_task(sys.argv[1], sys.argv[2])

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import torch
-from factors import CUTOFFS, best_of, task
+from factors import CUTOFFS, best_of, read_task
 from rectools import metrics as peer
 from rectools.models.rank import Distance, TorchRanker
 from scipy.sparse import csr_matrix
@@ -19,14 +19,14 @@ _METRICS = (peer.HitRate, peer.Recall, peer.Precision, peer.F1Beta, peer.MRR, pe
 def main() -> None:
     """Time the ranker and the metrics, and print one JSON line."""
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("log")
+    options.add_argument("task", help="the folder that evaluation.py has written it to")
     options.add_argument("--repeats", type=int, default=3)
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--chunk", type=int, default=512)
     arguments = options.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(arguments.threads)
-    given = task(arguments.log)
+    given = read_task(arguments.task)
     n_users = len(given.users)
     ones = np.ones(len(given.history), np.float32)
     seen = csr_matrix((ones, given.history, given.offsets), shape=(n_users, len(given.items)))

@@ -4,21 +4,18 @@ import numpy as np
 import numpy.typing as npt
 
 from recdl.data.interactions import Interactions
-from recdl.data.matrix import user_item_matrix
 from recdl.data.queries import QuerySet
 from recdl.data.vocabulary import UNKNOWN
 from recdl.errors import ConfigError, DataError
 from recdl.evaluation.columns import check_column, read_values
 from recdl.evaluation.groups import check_groups
+from recdl.evaluation.item_users import item_users, train_counts
 from recdl.evaluation.protocol import EvaluationProtocol
-from recdl.metrics.lists import Histories, Lists, Sets, Train
+from recdl.metrics.lists import Histories, Lists
 from recdl.metrics.ranking import RankedTargets
 from recdl.metrics.registry import LIST_METRICS, RANK_METRICS, WHOLE_METRICS
 from recdl.models.protocol import RankingTask
 from recdl.models.ranking import Ranking, count_ranked
-
-MOST_USERS = 16_384
-"""Users that `diversity` goes by, at most: a draw of train's, the same in every run."""
 
 _OF_TRAIN = ("serendipity", "popularity", "novelty", "diversity", "category_diversity", "miscalibration")
 
@@ -110,8 +107,8 @@ def known_lists(
     if protocol.item_category is not None and train.item_table is not None:
         category = protocol.item_category
         categories = read_values(train.item_table, category.column, separator=category.separator).sets
-    counts = _train_counts(train) if {"popularity", "novelty"} & set(wanted) else None
-    users = _item_users(train) if "diversity" in wanted else None
+    counts = train_counts(train) if {"popularity", "novelty"} & set(wanted) else None
+    users = item_users(train) if "diversity" in wanted else None
     return Lists(ranking.lists, task.candidates, counts, histories, users, categories)
 
 
@@ -140,19 +137,3 @@ def _gains(query_set: QuerySet, protocol: EvaluationProtocol, train: Interaction
     by_code = np.array([protocol.gains.get(name, 1.0) for name in train.behavior_names])
     gains: Floats = by_code[query_set.target_behaviors]
     return gains
-
-
-def _train_counts(train: Interactions) -> Train:
-    events = np.bincount(train.items, minlength=train.n_items)
-    users = np.asarray(user_item_matrix(train).sum(axis=0)).astype(np.int64)
-    return Train(events, users, int(np.count_nonzero(np.diff(train.offsets))))
-
-
-def _item_users(train: Interactions) -> Sets:
-    """Return who has each item, of at most `MOST_USERS` users of train."""
-    matrix = user_item_matrix(train)
-    users = np.flatnonzero(np.diff(train.offsets))
-    if len(users) > MOST_USERS:
-        users = np.sort(np.random.default_rng(0).choice(users, MOST_USERS, replace=False))
-    by_item = matrix[users].tocsc()
-    return Sets(by_item.indptr.astype(np.int64), by_item.indices.astype(np.int32), len(users))

@@ -48,6 +48,4 @@ def entropy(lists: Lists, k: int) -> float:
 
 def _exposures(lists: Lists, k: int) -> npt.NDArray[np.int64]:
     """Return how many lists each candidate stands in."""
-    shown = lists.first(k)
-    counts = np.bincount(shown[shown >= 0], minlength=len(lists.candidates))
-    return counts[lists.candidates]
+    return lists.exposures(k)[lists.candidates]

@@ -12,6 +12,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from recdl.threads import in_threads
+
 Values = npt.NDArray[np.float64]
 Offsets = npt.NDArray[np.int64]
 Items = npt.NDArray[np.int32]
@@ -19,6 +21,10 @@ _Known = TypeVar("_Known")
 
 SMOOTHING = 0.01
 """Of miscalibration: how much of the user's own mix is put under that of the list."""
+
+_WORD = 64
+_WORDS_A_MEMBER = 12  # of two sets as bits, compared in the time in which one member of a set is gone through
+_MOST_BYTES = 2**26  # of all sets as bits
 
 
 class Sets(NamedTuple):
@@ -89,11 +95,31 @@ class Lists:
             )
         return self.items[:, :k]
 
+    def counts(self, k: int) -> Offsets:
+        """Return (n_queries,) how many items there are in each list."""
+        self.first(k)
+        return self._running_counts[:, k - 1]
+
     def mean(self, values: Values, k: int) -> Values:
         """Return the mean of `values` (n_items,) over the items of each list."""
         padded = np.append(values, 0.0)  # the last place is that of the padding, -1
-        counts = (self.first(k) >= 0).sum(axis=1)
-        return np.asarray(padded[self.first(k)].sum(axis=1) / np.maximum(counts, 1))
+        return np.asarray(padded[self.first(k)].sum(axis=1) / np.maximum(self.counts(k), 1))
+
+    def exposures(self, k: int) -> Offsets:
+        """Return (n_items,) how many lists each item stands in, of those that are no candidates too."""
+        if k not in self._exposures:
+            shown = self.first(k)
+            self._exposures[k] = np.bincount(shown[shown >= 0], minlength=len(self.candidates))
+        return self._exposures[k]
+
+    @cached_property
+    def _exposures(self) -> dict[int, Offsets]:
+        return {}
+
+    @cached_property
+    def _running_counts(self) -> Offsets:
+        """(n_queries, length), how many items there are in the first 1, 2, ... places."""
+        return np.cumsum(self.items >= 0, axis=1)
 
     @cached_property
     def repeated(self) -> npt.NDArray[np.bool_]:
@@ -107,10 +133,29 @@ class Lists:
 
     def similarity(self, sets: Sets) -> Values:
         """Return (n_queries, length), the sum of the cosines of all pairs among the first 1, 2, ... items."""
-        from recdl.metrics.loops import add_similarities
+        from recdl.metrics.loops import add_similarities, add_similarities_of_bits, set_bits
 
-        sums = np.zeros(self.items.shape, np.float64)
-        add_similarities(self.items, *sets, sums)
+        lists, sums = self.items, np.zeros(self.items.shape, np.float64)
+        shown = lists[lists >= 0]
+        rows = np.full(len(sets.offsets) - 1, -1, np.int32)
+        rows[shown] = 0
+        different = np.flatnonzero(rows == 0).astype(np.int32)
+        rows[different] = np.arange(len(different))
+        n_words = -(-sets.n_members // _WORD)
+        by_members = np.diff(sets.offsets)[shown].sum()
+        by_words = len(shown) * (lists.shape[1] - 1) / 2 * n_words / _WORDS_A_MEMBER
+        work = np.ones(len(lists))
+        if by_members < by_words or 8 * n_words * len(different) > _MOST_BYTES:
+            in_threads(lambda start, end: add_similarities(lists[start:end], *sets, sums[start:end]), work)
+            return sums
+        bits = np.zeros((len(different), n_words), np.uint64)
+        set_bits(different, sets.offsets, sets.members, bits)
+        in_threads(
+            lambda start, end: add_similarities_of_bits(
+                lists[start:end], sets.offsets, rows, bits, sums[start:end]
+            ),
+            work,
+        )
         return sums
 
     @cached_property
@@ -176,8 +221,8 @@ def repeat_rate(lists: Lists, k: int) -> Values:
     Li, Jullien, Ariannezhad and de Rijke, "A next basket recommendation reality check", TOIS 2023 (repetition
     ratio).
     """
-    shown = lists.first(k) >= 0
-    return np.asarray((lists.repeated[:, :k] & shown).sum(axis=1) / np.maximum(shown.sum(axis=1), 1))
+    lists.first(k)
+    return np.asarray(lists.repeated[:, :k].sum(axis=1) / np.maximum(lists.counts(k), 1))
 
 
 def miscalibration(lists: Lists, k: int) -> Values:
@@ -193,7 +238,7 @@ def miscalibration(lists: Lists, k: int) -> Values:
 
 
 def _distance(lists: Lists, similarity: Values, k: int) -> Values:
-    counts = (lists.first(k) >= 0).sum(axis=1)
+    counts = lists.counts(k)
     pairs = counts * (counts - 1) / 2.0
     return np.where(pairs > 0, 1.0 - similarity[:, k - 1] / np.maximum(pairs, 1.0), 0.0)
 

@@ -10,11 +10,12 @@ from recdl.data.matrix import Sparse
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, RecordError
 from recdl.models.cholesky import solve_in_place
-from recdl.models.compiled import Rows, compiled_fast, in_threads, scratch, scratch_vectors
+from recdl.models.compiled import Rows, compiled_fast, scratch, scratch_vectors
 from recdl.models.memory import check_memory
 from recdl.models.protocol import RankingTask, State
 from recdl.models.sums import row_sums
 from recdl.models.weights import EventWeights, Weighing
+from recdl.threads import in_threads
 
 _PLAIN = EventWeights()
 _INITIAL_DEVIATION = 0.1

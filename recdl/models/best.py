@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recdl.models.compiled import compiled, compiled_without_nan, in_threads
+from recdl.models.compiled import compiled, compiled_without_nan
 from recdl.models.heap import into_order, sift_down, sift_up, worse
+from recdl.threads import in_threads
 
 _LEAST = np.float32(np.finfo(np.float32).min)
 """What every value reaches that is one: minus infinity is none."""

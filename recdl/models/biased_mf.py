@@ -12,9 +12,10 @@ from recdl.data.matrix import Sparse
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, DataError, RecordError
 from recdl.models.cholesky import solve_in_place
-from recdl.models.compiled import Rows, compiled_fast, in_threads, scratch
+from recdl.models.compiled import Rows, compiled_fast, scratch
 from recdl.models.memory import check_memory
 from recdl.models.protocol import RankingTask, State
+from recdl.threads import in_threads
 
 _INITIAL_DEVIATION = 0.1
 

@@ -1,17 +1,14 @@
-"""How loops are compiled and shared among threads.
+"""How loops are compiled.
 
 Numba compiles a loop when it is first called, some seconds for a model's, and keeps the machine code in
 `__pycache__` beside the source or, where that cannot be written to, in the user's cache. Compiled loops release
-the interpreter's lock; plain Python threads then run them, so that no second pool has to get on with torch's.
+the interpreter's lock, so that `recdl.threads` can share them.
 
 What was kept is made anew when its own file changes, not when a file does from which it calls a loop: who works on
 `heap.py` or `cholesky.py` deletes `recdl/models/__pycache__` afterwards.
 """
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
-from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numba
@@ -21,14 +18,8 @@ from scipy.sparse import csr_array
 
 _Loop = TypeVar("_Loop", bound=Callable[..., Any])
 
-_TASKS_A_THREAD = 8
-
 _MARGIN = 128
 """Elements, more than any vector unit takes in one turn of a loop."""
-# By the number of threads, and kept: to start threads takes as long as to rank some hundred queries.
-_pools: dict[int, ThreadPoolExecutor] = {}
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pools.clear)  # a child has the pools, and none of their threads
 
 
 def compiled(loop: _Loop) -> _Loop:
@@ -99,38 +90,3 @@ def read_only(items: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     view = np.require(items, np.int32, ["C"]).view(np.ndarray)
     view.flags.writeable = False
     return view
-
-
-def thread_count() -> int:
-    """Return how many threads to use: OMP_NUM_THREADS where it is set, else one for each core of this process."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    if wanted.isdecimal() and int(wanted) > 0:
-        return int(wanted)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def in_threads(loop: Callable[[int, int], object], work: npt.NDArray[np.floating[Any]]) -> None:
-    """Call `loop(start, end)` for ranges of rows that together are all of them.
-
-    Args:
-        loop: Calls a compiled loop that writes to the rows of its range alone.
-        work: (n_rows,) what each row costs, in any unit.
-    """
-    n_rows, n_threads = len(work), thread_count()
-    if not n_rows:
-        return
-    n_tasks = n_threads * _TASKS_A_THREAD if n_threads > 1 else 1
-    # No row is free: each gets some of the mean on top.
-    total = np.cumsum(work + work.mean() / 16 + 1e-9)
-    inner = np.searchsorted(total, total[-1] * np.arange(1, n_tasks) / n_tasks)
-    bounds = np.unique(np.concatenate([[0], inner, [n_rows]]))
-    ranges = [(int(start), int(end)) for start, end in pairwise(bounds)]
-    if len(ranges) == 1:
-        loop(0, n_rows)
-        return
-    if n_threads not in _pools:
-        _pools[n_threads] = ThreadPoolExecutor(n_threads, thread_name_prefix="recdl")
-    tasks = [_pools[n_threads].submit(loop, start, end) for start, end in ranges]
-    wait(tasks)  # all of them, before the first error is raised: they write to what is the caller's
-    for task in tasks:
-        task.result()

@@ -8,8 +8,9 @@ import numpy.typing as npt
 from recdl.data.queries import Candidates, Queries
 from recdl.errors import DataError
 from recdl.models.best import best_of_line, workspace
-from recdl.models.compiled import compiled, in_threads, read_only
+from recdl.models.compiled import compiled, read_only
 from recdl.models.protocol import Recommender
+from recdl.threads import in_threads
 
 # Sorting a row costs as much as comparing it with about this many targets (measured on 3,706 and 50,000 items).
 _SORT_FROM = 256

@@ -12,13 +12,14 @@ from recdl.data.matrix import Sparse
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, DataError, RecordError
 from recdl.models.cholesky import solve_in_place
-from recdl.models.compiled import Rows, compiled, in_threads, scratch
+from recdl.models.compiled import Rows, compiled, scratch
 from recdl.models.matrix_state import restored_matrix
 from recdl.models.memory import check_memory
 from recdl.models.nearest import Terms, gram_triangle, mirror, nearest, product
 from recdl.models.protocol import Factor, RankingTask, State
 from recdl.models.sums import row_sums
 from recdl.models.weights import EventWeights, Weighing
+from recdl.threads import in_threads
 
 _PLAIN = EventWeights()
 

@@ -8,11 +8,12 @@ import numpy.typing as npt
 from recdl.data.matrix import Sparse
 from recdl.data.queries import Candidates, Queries
 from recdl.errors import DataError
-from recdl.models.compiled import Rows, compiled, in_threads
+from recdl.models.compiled import Rows, compiled
 from recdl.models.heap import N_BUCKETS, into_order, lower_bound, sift_down, sift_up, worse
 from recdl.models.nearest import add_products, add_products_and_mark
 from recdl.models.protocol import Factor, Factored
 from recdl.models.sums import work_of
+from recdl.threads import in_threads
 
 _ALL_FROM = 4  # products an item from which on it is faster to go through all items than through those touched
 

@@ -6,10 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from recdl.data.matrix import Sparse, sparse_rows
-from recdl.models.compiled import Rows, compiled, in_threads, thread_count
+from recdl.models.compiled import Rows, compiled
 from recdl.models.heap import sift_down, sift_up, worse
 from recdl.models.memory import check_memory
 from recdl.models.sums import work_of
+from recdl.threads import in_threads, thread_count
 
 _ROUNDING = 1e-12
 """What is left of a difference of sums that should be 0 is below this share of them."""

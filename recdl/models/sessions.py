@@ -10,10 +10,11 @@ from recdl.data.interactions import Interactions
 from recdl.data.matrix import Sparse, check_items, user_item_matrix
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, RecordError
-from recdl.models.compiled import Rows, compiled, in_threads
+from recdl.models.compiled import Rows, compiled
 from recdl.models.heap import sift_down, sift_up
 from recdl.models.matrix_state import flat, restored_matrix
 from recdl.models.protocol import RankingTask, State
+from recdl.threads import in_threads
 
 Decay = Literal["none", "linear", "relative", "harmonic", "quadratic", "log"]
 _DECAYS: tuple[Decay, ...] = ("none", "linear", "relative", "harmonic", "quadratic", "log")

@@ -11,7 +11,7 @@ import pytest
 from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries, QuerySet
 from recdl.errors import ConfigError, DataError
-from recdl.evaluation import measures
+from recdl.evaluation import item_users
 from recdl.evaluation.evaluate import Evaluation, evaluate
 from recdl.evaluation.measures import check_protocol
 from recdl.evaluation.protocol import CategoryColumn, EvaluationProtocol, SampledCandidates
@@ -119,7 +119,7 @@ def test_sampled_candidates_are_marked_with_how_many_there_are() -> None:
 
 
 def test_diversity_goes_by_a_draw_of_users_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measures, "MOST_USERS", 2)
+    monkeypatch.setattr(item_users, "MOST_USERS", 2)
     found = _evaluate(replace(EVERYTHING, metrics=("diversity",))).per_query["diversity@2"]
     assert found.tolist() == pytest.approx([0, 1])
 

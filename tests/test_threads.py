@@ -7,12 +7,12 @@ import time
 import numpy as np
 import pytest
 
-from recdl.models.compiled import in_threads
+from recdl.threads import in_threads
 
 FORKED = """
 import os, sys
 import numpy as np
-from recdl.models.compiled import in_threads
+from recdl.threads import in_threads
 
 def work(start, end):
     done[start:end] += 1
