@@ -46,6 +46,8 @@ class EASE:
         self,
         *,
         l2: float = 300.0,
+        dropout: float = 0.0,
+        activity_exponent: float = 0.0,
         max_neighbors: int | None = None,
         train_weights: EventWeights = _PLAIN,
         history_weights: EventWeights = _PLAIN,
@@ -54,18 +56,27 @@ class EASE:
 
         Args:
             l2: Regularisation.
+            dropout: Share of the history's items that the coefficients must do without.
+            activity_exponent: How much less a user weighs for having touched much; 0: not.
             max_neighbors: Items that each item's score is made of; None for all of them, exactly.
             train_weights: How the log's events weigh.
             history_weights: How the events of a history weigh when it is scored.
 
         Raises:
-            ConfigError: If `l2` is not above 0 or `max_neighbors` below 1.
+            ConfigError: If `l2` is not above 0, `dropout` not between 0 and 1, `activity_exponent` below 0 or
+                `max_neighbors` below 1.
         """
         if not 0 < l2 < np.inf:
             raise ConfigError(f"model.l2 must be above 0, and finite, but is {l2}")
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"model.dropout must be at least 0 and below 1, but is {dropout}")
+        if not 0 <= activity_exponent < np.inf:
+            raise ConfigError(f"model.activity_exponent must be 0 or more, and finite, but is {activity_exponent}")
         if max_neighbors is not None and max_neighbors < 1:
             raise ConfigError(f"model.max_neighbors must be at least 1, or null for all, but is {max_neighbors}")
         self.l2 = l2
+        self.dropout = dropout
+        self.activity_exponent = activity_exponent
         self.max_neighbors = max_neighbors
         self.train_weights = train_weights
         self.history_weights = history_weights
@@ -84,11 +95,12 @@ class EASE:
                 what=f"EASE over {train.n_items:,} items",
                 advice="set model.max_neighbors (to 200, say) for an approximation, or keep fewer items",
             )
-        users = Weighing.of(self.train_weights, train).log_matrix(train)
+        users = _by_activity(Weighing.of(self.train_weights, train).log_matrix(train), self.activity_exponent)
+        missing = self.dropout / (1 - self.dropout)
         if self.max_neighbors is None:
-            self.coefficients_ = _exact(users, self.l2)
+            self.coefficients_ = _exact(users, self.l2, missing)
         else:
-            self.coefficients_ = _approximate(users, self.l2, self.max_neighbors)
+            self.coefficients_ = _approximate(users, self.l2, missing, self.max_neighbors)
         return self
 
     def factors(self, queries: Queries) -> tuple[Sparse, Factor]:
@@ -133,10 +145,24 @@ class EASE:
         return self
 
 
-def _exact(users: Sparse, l2: float) -> Square:
+def _by_activity(users: Sparse, exponent: float) -> Sparse:
+    """Let rows weigh by their number of entries to the power of `-exponent`, one that has any 1 on average."""
+    if not exponent:
+        return users
+    lengths = np.diff(users.indptr)
+    weights = np.zeros(len(lengths))
+    np.power(lengths, -exponent, where=lengths > 0, out=weights)
+    weights *= (lengths > 0).sum() / weights.sum()
+    # A row counts twice in each product of columns.
+    values = (users.data * np.sqrt(weights).repeat(lengths)).astype(np.float32)
+    return csr_array((values, users.indices, users.indptr), shape=users.shape)
+
+
+def _exact(users: Sparse, l2: float, missing: float) -> Square:
     """Return (n_items, n_items) float32 coefficients, computed in place of the only square array there is."""
     square = gram_triangle(users)
     diagonal = np.einsum("ii->i", square)
+    diagonal *= np.float32(1 + missing)
     diagonal += np.float32(l2)
     # LAPACK counts by column: what is the upper triangle here is the lower one there.
     factor, failed = lapack.spotrf(square.T, lower=1, clean=0, overwrite_a=1)
@@ -151,7 +177,7 @@ def _exact(users: Sparse, l2: float) -> Square:
     return inverse
 
 
-def _approximate(users: Sparse, l2: float, max_neighbors: int) -> Sparse:
+def _approximate(users: Sparse, l2: float, missing: float, max_neighbors: int) -> Sparse:
     """Return (n_items, n_items) float32 coefficients, at most `max_neighbors` a column."""
     n_items = users.shape[1]
     squares = row_sums(users.T.tocsr(), power=2)
@@ -162,7 +188,7 @@ def _approximate(users: Sparse, l2: float, max_neighbors: int) -> Sparse:
     rows = items.repeat(np.diff(neighbors.indptr))
     products = neighbors.data * np.sqrt(squares[rows] * squares[neighbors.indices])
     supports = Rows.of(csr_array((products, neighbors.indices, neighbors.indptr), shape=neighbors.shape))
-    diagonal = (squares + l2).astype(np.float32)
+    diagonal = (squares * (1 + missing) + l2).astype(np.float32)
     coefficients = np.empty(len(products), np.float32)
     work = np.diff(neighbors.indptr).astype(np.float64) ** 3
     in_threads(lambda start, end: _regress_rows(start, end, supports, diagonal, coefficients), work)

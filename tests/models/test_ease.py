@@ -1,5 +1,7 @@
 """EASE against its closed form, and against what that minimises."""
 
+import itertools
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -65,6 +67,37 @@ def test_weights_of_the_log_and_of_the_history_are_heeded(log: Interactions) -> 
     places = log.offsets[1:].repeat(np.diff(log.offsets)) - 1 - np.arange(log.n_events)
     X[log.users, log.items] = 0.5 ** (places / 2)
     np.testing.assert_allclose(model.score(Queries.at_end(log)), X @ closed_form(X, 5.0), atol=1e-5)
+
+
+def test_with_dropout_the_coefficients_are_the_best_over_all_ways_to_lose_items() -> None:
+    n_items, dropout, l2 = 4, 0.3, 2.0
+    rng = np.random.default_rng(0)
+    log = log_of_items([rng.choice(n_items, 2, replace=False).tolist() for _ in range(20)], n_items=n_items)
+    X = dense(log)
+    model = EASE(l2=l2, dropout=dropout).fit(log)
+    for item in range(n_items):
+        others = np.delete(np.arange(n_items), item)
+        A, b = l2 * np.eye(len(others)), np.zeros(len(others))
+        for kept in itertools.product([0, 1], repeat=len(others)):
+            probability = np.prod(np.where(kept, 1 - dropout, dropout))
+            left = X[:, others] * np.array(kept) / (1 - dropout)
+            A += probability * left.T @ left
+            b += probability * left.T @ X[:, item]
+        np.testing.assert_allclose(model.coefficients_[others, item], np.linalg.solve(A, b), atol=1e-5)
+
+
+@pytest.mark.parametrize("max_neighbors", [None, N_ITEMS])
+def test_users_weigh_by_their_activity(max_neighbors: int | None) -> None:
+    rng = np.random.default_rng(0)
+    histories = [rng.choice(8, rng.integers(3, 8), replace=False).tolist() for _ in range(60)]
+    log = log_of_items([*histories, []], n_items=8)
+    X = dense(log)
+    weights = X.sum(axis=1)[:-1] ** -0.5
+    weighted = X[:-1] * np.sqrt(weights / weights.mean())[:, None]
+    model = EASE(l2=5.0, activity_exponent=0.5, max_neighbors=max_neighbors).fit(log)
+    found = model.coefficients_ if isinstance(model.coefficients_, np.ndarray) else model.coefficients_.toarray()
+    np.testing.assert_allclose(found, closed_form(weighted, 5.0), atol=1e-5)
+    np.testing.assert_allclose(model.score(Queries.at_end(log)), X @ closed_form(weighted, 5.0), atol=1e-4)
 
 
 def test_the_approximation_with_all_neighbors_is_exact_where_all_items_share_users() -> None:
@@ -133,6 +166,10 @@ def test_too_little_regularisation_for_equal_items_is_refused() -> None:
 def test_settings_that_make_no_regression_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"model\.l2 must be above 0, and finite, but is 0"):
         EASE(l2=0)
+    with pytest.raises(ConfigError, match=r"model\.dropout must be at least 0 and below 1, but is 1\.0"):
+        EASE(dropout=1.0)
+    with pytest.raises(ConfigError, match=r"model\.activity_exponent must be 0 or more, and finite, but is -1"):
+        EASE(activity_exponent=-1)
     with pytest.raises(ConfigError, match=r"model\.max_neighbors must be at least 1, or null for all, but is 0"):
         EASE(max_neighbors=0)
 
