@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recdl.data.checks import check_behaviors_kept, check_name
 from recdl.data.given_tables import Header, TextForm, find_file, read_columns
 from recdl.data.inputs import AttributeTable
-from recdl.data.sources import Columns, Filters, ParquetLog, Time, check_behaviors_kept, check_name
+from recdl.data.sources import Columns, Filters, ParquetLog, Time
 from recdl.errors import ConfigError, DataError
 
 Form = Literal["pairs", "lists", "lines"]
@@ -72,7 +73,7 @@ class OrderedLog:
             self.item_table.check("data.item_table")
             if self.item_table.table is not None:
                 raise ConfigError("data.item_table.table: an ordered log reads files; give data.item_table.path")
-        check_behaviors_kept(self.filters, (self.default_behavior,))
+        check_behaviors_kept(self.filters.behaviors, (self.default_behavior,))
 
     @property
     def text_form(self) -> TextForm:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from recdl.data.sources import check_name
+from recdl.data.checks import check_name
 from recdl.errors import ConfigError
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from recdl.data.sources import Filters, Time, check_behaviors_kept, check_name, check_period
+from recdl.data.checks import check_behaviors_kept, check_name, check_period
+from recdl.data.sources import Filters, Time
 from recdl.data.timestamps import iso_microseconds
 from recdl.errors import ConfigError
 
@@ -84,7 +85,7 @@ class ShopLog:
     def __post_init__(self) -> None:
         check_name(self.name)
         check_period(self.start, None)
-        check_behaviors_kept(self.filters, BEHAVIORS)
+        check_behaviors_kept(self.filters.behaviors, BEHAVIORS)
         if self.seed < 0:
             raise ConfigError(f"data.seed: {self.seed} is negative")
         for setting in fields(self):

@@ -4,12 +4,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime
 from math import isfinite
 from typing import Any, ClassVar, Literal
 from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
+from recdl.data.checks import check_behaviors_kept, check_name, check_period
 from recdl.data.inputs import AttributeTable, Dialect, Download
 from recdl.data.privacy import Privacy
 from recdl.errors import ConfigError
@@ -193,7 +193,7 @@ class EventLog(ABC):
         elif known is None and self.columns.behavior is None and not self.default_behavior:
             raise ConfigError("data.default_behavior: a log without a behaviour column needs one")
         if known is not None:
-            check_behaviors_kept(self.filters, known)
+            check_behaviors_kept(self.filters.behaviors, known)
         for name, weight in (self.behavior_weights or {}).items():
             if known is not None and name not in known:
                 raise ConfigError(f"data.behavior_weights: the log has no {name!r}; it has {', '.join(known)}")
@@ -389,31 +389,4 @@ class CompleteJourneyLog:
     def __post_init__(self) -> None:
         check_name(self.name)
         check_period(self.start, self.end)
-        check_behaviors_kept(self.filters, ("purchase",))
-
-
-def check_name(name: str) -> None:
-    """Raise ConfigError unless `name` can be part of a folder's name."""
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-        raise ConfigError(f"data.name: {name!r} may only hold letters, digits, '_', '.' and '-'")
-
-
-def check_period(start: str | None, end: str | None) -> None:
-    """Raise ConfigError unless both are ISO dates or times (or null), and `end` is after `start`."""
-    first, last = _moment("start", start), _moment("end", end)
-    if first and last and (first.tzinfo is None) == (last.tzinfo is None) and last <= first:
-        raise ConfigError(f"data.end: {end!r} is not after data.start, {start!r}")
-
-
-def _moment(key: str, text: str | None) -> datetime | None:
-    try:
-        return None if text is None else datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ConfigError(f"data.{key}: {text!r} is no ISO date or time such as 2017-11-25") from error
-
-
-def check_behaviors_kept(filters: Filters, names: Sequence[str]) -> None:
-    """Raise ConfigError if `filters` keeps a behaviour that is none of `names`."""
-    for name in filters.behaviors or ():
-        if name not in names:
-            raise ConfigError(f"data.filters.behaviors: the log has no {name!r}; it has {', '.join(names)}")
+        check_behaviors_kept(self.filters.behaviors, ("purchase",))

@@ -85,12 +85,7 @@ def read_histories(
     timestamps = _timestamps(table, path)
     weights = _weights(table, path)
     known = np.flatnonzero(item_indices != UNKNOWN)
-    kept = known[np.argsort(user_codes[known], kind="stable")]
-    if timestamps is not None:
-        keys: list[npt.NDArray[Any]] = [user_codes, timestamps, behaviors, item_indices]
-        keys += [] if weights is None else [weights]
-        kept = known[np.lexsort([key[known] for key in reversed(keys)])]
-        kept = kept[_distinct([key[kept] for key in keys])]
+    kept = _in_order(known, user_codes, timestamps, [behaviors, item_indices, weights])
     counts = np.bincount(user_codes[kept], minlength=len(user_ids))
     ends = np.cumsum(counts, dtype=np.int64)
     queries = Queries(
@@ -110,6 +105,20 @@ def read_histories(
         n_duplicates=len(known) - len(kept),
         without_history=np.flatnonzero(counts == 0),
     )
+
+
+def _in_order(
+    rows: npt.NDArray[np.intp],
+    user_codes: npt.NDArray[Any],
+    timestamps: npt.NDArray[np.int64] | None,
+    others: Sequence[npt.NDArray[Any] | None],
+) -> npt.NDArray[np.intp]:
+    """Return rows by user; with times in the order of time, and of what else there is, each distinct row once."""
+    if timestamps is None:
+        return rows[np.argsort(user_codes[rows], kind="stable")]
+    keys = [user_codes, timestamps, *(key for key in others if key is not None)]
+    ordered = rows[np.lexsort([key[rows] for key in reversed(keys)])]
+    return ordered[_distinct([key[ordered] for key in keys])]
 
 
 def known_user_queries(

@@ -137,35 +137,17 @@ class NextItemLoss:
             targets = torch.searchsorted(items, targets)
         if counts is not None:
             weights, others = _sets(targets, counts)
-        if self.kind in self._losses:
-            negatives, _ = self._drawn(step, outputs.device, items)
-            return shared_negatives(
-                self._losses[self.kind],
-                outputs,
-                targets,
-                weight,
-                bias,
-                negatives=negatives,
-                weights=weights,
-                others=others,
-            )
+        asked = outputs, targets, weight, bias
         if self.kind == "full":
-            loss = full_softmax(outputs, targets, weight, bias, weights=weights)
+            loss = full_softmax(*asked, weights=weights)
         else:
             negatives, expected = self._drawn(step, outputs.device, items)
-            loss = sampled_softmax(
-                outputs,
-                targets,
-                weight,
-                bias,
-                negatives=negatives,
-                log_expected_count=expected,
-                weights=weights,
-            )
+            if self.kind in self._losses:
+                loss_of = self._losses[self.kind]
+                return shared_negatives(loss_of, *asked, negatives=negatives, weights=weights, others=others)
+            loss = sampled_softmax(*asked, negatives=negatives, log_expected_count=expected, weights=weights)
         if self.settings.label_smoothing:
-            loss = loss + self.settings.label_smoothing * above_mean(
-                outputs, targets, weight, bias, weights=weights
-            )
+            loss = loss + self.settings.label_smoothing * above_mean(*asked, weights=weights)
         return loss
 
     def draw(self, step: tuple[int, int], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
