@@ -15,7 +15,8 @@ from recdl.evaluation.details import LeftOut, look_closer
 from recdl.evaluation.folds import FoldedComparison, by_fold, compare_folds, folds_table
 from recdl.evaluation.records import STARTED, RunRecord
 from recdl.evaluation.report import comparison_table, write_comparison
-from recdl.evaluation.seeds import by_seed, compare_seeds, seeds_table
+from recdl.evaluation.seed_words import seeds_table
+from recdl.evaluation.seeds import SeedComparison, by_seed, compare_seeds
 from recdl.evaluation.significance import TestMethod
 from recdl.schemas import CompareSettings
 from recdl.signatures import checked_settings
@@ -103,10 +104,14 @@ def print_comparison(records: Sequence[RunRecord], shown: Shown, output: Path) -
         _print_folds(result, folds, shown, output)
         return
     compared = comparison.compare(records, reference=shown.reference, metrics=shown.metrics, test=shown.test)
-    _print(compared, records, shown, output)
     groups = by_seed(records)
-    if groups is not None:
-        _print_seeds(groups, shown, output)
+    # In the table of all runs each seed is a model of its own.
+    seeds = None if groups is None else compare_seeds(groups, reference=shown.reference, metrics=shown.metrics)
+    _print(compared, records, shown, output, seeds)
+    if seeds is not None:
+        write_json(output / "seeds.json", seeds.to_json())
+        console().print(seeds_table(seeds))
+        print(f"figures over seeds: {output / 'seeds.json'}")
 
 
 def _open(settings: CompareSettings) -> tuple[list[RunRecord], list[LeftOut]]:
@@ -127,7 +132,13 @@ def _open(settings: CompareSettings) -> tuple[list[RunRecord], list[LeftOut]]:
     return records, left_out
 
 
-def _print(result: comparison.Comparison, records: Sequence[RunRecord], shown: Shown, output: Path) -> None:
+def _print(
+    result: comparison.Comparison,
+    records: Sequence[RunRecord],
+    shown: Shown,
+    output: Path,
+    seeds: SeedComparison | None = None,
+) -> None:
     known, missing = _background(records[0], shown)
     details = look_closer(
         result,
@@ -137,6 +148,7 @@ def _print(result: comparison.Comparison, records: Sequence[RunRecord], shown: S
         n_examples=shown.examples,
         missing=missing,
         left_out=shown.left_out,
+        seeds=seeds,
     )
     written = write_comparison(result, output, details)
     printed = console()
@@ -161,14 +173,6 @@ def _background(record: RunRecord, shown: Shown) -> tuple[Background | None, lis
         return None, [f"segments of items, popularity and examples need the prepared log, and {error}"]
     learned = learned_from(record, split)
     return background(split.test, learned, log.items, name_column=shown.item_name), []
-
-
-def _print_seeds(groups: Sequence[Sequence[RunRecord]], shown: Shown, output: Path) -> None:
-    """Compare models by the means over their seeds: in the table of all runs each seed is a model of its own."""
-    result = compare_seeds(groups, reference=shown.reference, metrics=shown.metrics)
-    write_json(output / "seeds.json", result.to_json())
-    console().print(seeds_table(result))
-    print(f"figures over seeds: {output / 'seeds.json'}")
 
 
 def _print_folds(

@@ -13,10 +13,12 @@ from recdl.errors import DataError
 from recdl.evaluation.background import Background
 from recdl.evaluation.comparison import ComparedRun, Comparison
 from recdl.evaluation.exposure import PopularityBias, popularity_bias
+from recdl.evaluation.groupings import Grouping, groupings
 from recdl.evaluation.learning import LearningCurve, learning_curves
 from recdl.evaluation.lists import read_lists
 from recdl.evaluation.records import RunRecord
 from recdl.evaluation.results import PART
+from recdl.evaluation.seeds import SeedComparison
 from recdl.evaluation.segments import Segmentation, item_segmentation, user_segmentations
 from recdl.evaluation.win_loss import WinLoss, balances, examples
 
@@ -41,6 +43,8 @@ class Details:
         missing: Sentences, one for each thing that could not be shown.
         left_out: Runs that are not in the comparison.
         notes: By label, what must be known of a run to read its figures.
+        seeds: Models by the means over their seeds; None where no model has several.
+        groupings: Figures by groups of users and of items that the runs were evaluated with.
     """
 
     curves: Mapping[str, LearningCurve] = field(default_factory=dict)
@@ -50,12 +54,16 @@ class Details:
     missing: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    seeds: SeedComparison | None = None
+    groupings: tuple[Grouping, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the examples as JSON can say it."""
         return {
             "learning_curves": {label: asdict(curve) for label, curve in self.curves.items()},
             "segments": [asdict(one) for one in self.segmentations],
+            "groups": [asdict(one) for one in self.groupings],
+            "seeds": None if self.seeds is None else self.seeds.to_json(),
             "popularity_bias": None if self.bias is None else asdict(self.bias),
             "win_loss": None if self.win_loss is None else self.win_loss.to_json(),
             "missing": list(self.missing),
@@ -73,6 +81,7 @@ def look_closer(
     n_examples: int = 3,
     missing: Sequence[str] = (),
     left_out: Sequence[LeftOut] = (),
+    seeds: SeedComparison | None = None,
 ) -> Details:
     """Look at the runs of a comparison beyond their figures.
 
@@ -85,6 +94,7 @@ def look_closer(
         n_examples: Queries to show for each of the two, at most; 0: none.
         missing: What could not be had, such as the log, a sentence each.
         left_out: Runs that could not be compared.
+        seeds: Models by the means over their seeds.
 
     Raises:
         DataError: If `pair` names no two runs of the comparison.
@@ -114,6 +124,8 @@ def look_closer(
         win_loss=_win_loss(comparison, tables, lists, background, pair, n_examples),
         missing=tuple(told),
         left_out=tuple(left_out),
+        seeds=seeds,
+        groupings=tuple(groupings(of_runs, comparison.primary, segmented=bias is not None)),
         notes={label: tuple(notes) for label, record in of_runs.items() if (notes := _notes(record))},
     )
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from recdl.evaluation import bar_charts, charts, line_charts, scatter_charts, wording
+from recdl.evaluation import bar_charts, charts, line_charts, range_charts, scatter_charts, seed_words, wording
 from recdl.evaluation.comparability import check_comparable
 from recdl.evaluation.comparison import ComparedRun, Comparison, best_by_validation, validation_metric
 from recdl.evaluation.details import Details
@@ -69,6 +69,10 @@ def comparison_page(comparison: Comparison, details: Details | None = None) -> s
         curve_panels=charts.curve_panels(comparison),
         scatter_panels=scatter_charts.scatter_panels(comparison),
         learning_panels=line_charts.learning_panels(comparison, details.curves),
+        seed_panels=[] if details.seeds is None else range_charts.seed_panels(details.seeds),
+        gap_panels=range_charts.gap_panels(comparison, details.groupings),
+        seed_words=seed_words,
+        range_width=range_charts.WIDTH,
         segment_panels=bar_charts.segment_panels(comparison, details.segmentations),
         shown_labels=[run.label for run in bar_charts.shown_runs(comparison)],
         **_exposure(comparison, details),

@@ -11,17 +11,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich import box
-from rich.table import Table
-from rich.text import Text
 from scipy.stats import t as student
 
 from recdl.errors import DataError
-from recdl.evaluation import wording
 from recdl.evaluation.comparability import check_comparable
 from recdl.evaluation.labels import run_labels, without_seed
 from recdl.evaluation.records import RunRecord
-from recdl.evaluation.results import PART, choose_metrics, find_reference, per_query_results, primary_of
+from recdl.evaluation.results import PART, choose_metrics, find_reference, per_query_results
 from recdl.evaluation.significance import holm, standard_error
 
 Values = npt.NDArray[np.float64]
@@ -205,40 +201,6 @@ def compare_seeds(
         seeds = tuple(record.identity.seed for record in group)
         found.append(SeedGroup(label, seeds, max(record.trials for record in group), figures))
     return SeedComparison(tuple(found), labels[base], names, confidence, len(tests))
-
-
-def seeds_table(comparison: SeedComparison) -> Table:
-    """Return the means over the seeds for a terminal: a row a model, the best first."""
-    first = primary_of(comparison.metrics)
-    shown = tuple(dict.fromkeys([first, *comparison.metrics]))[:4]
-    table = Table(
-        title=Text("means over seeds, with their standard deviation"),
-        caption=Text(
-            f"Differences to {comparison.reference} with p of a t test over users and seeds, corrected for"
-            f" {wording.count(comparison.n_tests, 'test')} (Holm). Of a model with one seed, the seed is taken as"
-            " part of the model."
-        ),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-    )
-    table.add_column("run", overflow="fold")
-    table.add_column("seeds", justify="right")
-    for name in shown:
-        table.add_column(Text(wording.metric_name(name)), no_wrap=True)
-    for group in sorted(comparison.groups, key=lambda one: -one.figures[first].mean):
-        label = group.label + ("\n(reference)" if group.label == comparison.reference else "")
-        table.add_row(Text(label), str(len(group.seeds)), *(_cell(group.figures[name]) for name in shown))
-    return table
-
-
-def _cell(figure: SeedFigure) -> Text:
-    deviation = "" if figure.deviation is None else f" ± {wording.number(figure.deviation)}"
-    cell = Text(f"{wording.number(figure.mean)}{deviation}")
-    if figure.difference is not None:
-        sign = "+" if figure.difference >= 0 else ""
-        compared = f"{sign}{wording.number(figure.difference)} {wording.p_value(figure.adjusted_p_value)}"
-        cell.append(f"\n{compared}", style="bold" if figure.significant else "dim")
-    return cell
 
 
 def _find_group(groups: Sequence[Sequence[RunRecord]], labels: Sequence[str], reference: str | None) -> int:

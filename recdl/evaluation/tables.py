@@ -5,9 +5,10 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 
-from recdl.evaluation import wording
+from recdl.evaluation import seed_words, wording
 from recdl.evaluation.comparison import ComparedRun, Comparison
 from recdl.evaluation.details import Details
+from recdl.evaluation.results import primary_of
 
 _CSV_HEAD = (
     "run",
@@ -74,9 +75,11 @@ def markdown(comparison: Comparison, details: Details) -> str:
         ),
         _figures(comparison),
         _list(wording.legend(comparison)),
+        *_seeds(details),
         "### Cost",
         _cost(comparison),
         *_segments(comparison, details),
+        *_groupings(comparison, details),
         *_bias(comparison, details),
         *_win_loss(details),
         "### How it was measured",
@@ -152,6 +155,45 @@ def _segments(comparison: Comparison, details: Details) -> Iterator[str]:
         ]
         yield _table(heads, rows)
         yield one.note
+
+
+def _seeds(details: Details) -> Iterator[str]:
+    found = details.seeds
+    if found is None:
+        return
+    yield "### Over seeds"
+    rows = []
+    for group in seed_words.best_first(found, primary_of(found.metrics)):
+        reference = " (reference)" if group.label == found.reference and len(found.groups) > 1 else ""
+        cells = [f"{_plain(group.label)}{reference}"]
+        for name in found.metrics:
+            figure = group.figures[name]
+            said = [seed_words.over_seeds(figure), seed_words.seed_mark(figure, name)]
+            compared = seed_words.seed_difference(figure)
+            cells.append(" ".join([one for one in said if one] + ([f"({compared})"] if compared else [])))
+        rows.append([*cells, ", ".join(map(str, group.seeds)), wording.count(group.trials)])
+    heads = ["model", *(wording.metric_name(name) for name in found.metrics), "seeds", "settings tried"]
+    yield _table(heads, rows)
+    yield _list(seed_words.seeds_legend(found))
+
+
+def _groupings(comparison: Comparison, details: Details) -> Iterator[str]:
+    for one in details.groupings:
+        yield f"### {_plain(one.name)}: {wording.metric_name(one.metric)}"
+        runs = [run.label for run in comparison.sorted_runs if run.label in one.labels]
+        heads = ["run", *(f"{_plain(group.name)} ({group.size:,})" for group in one.groups), "gap"]
+        rows = [
+            [
+                _plain(label),
+                *(
+                    _UNKNOWN if (value := group.figures.get(label)) is None else wording.number(value)
+                    for group in one.groups
+                ),
+                wording.number(one.gap(label)),
+            ]
+            for label in runs
+        ]
+        yield _table(heads, rows)
 
 
 def _bias(comparison: Comparison, details: Details) -> Iterator[str]:

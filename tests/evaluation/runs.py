@@ -50,6 +50,7 @@ def write_run(
     fit_seconds: float = 1.0,
     lists: Sequence[Sequence[int]] | None = None,
     learning_curve: Sequence[Mapping[str, Any]] = (),
+    groups: Mapping[str, Any] | None = None,
     **changes: Any,
 ) -> RunRecord:
     """Write a finished run; `changes` are to its identity."""
@@ -58,7 +59,7 @@ def write_run(
     writer = RunWriter.start(folder, config=config, identity=identity(model, **changes))
     writer.write_split_report({"leak": {"statement": "Nothing."}})
     writer.write_evaluation("validation", evaluation({"ndcg@10": [validation, validation]}))
-    tested = evaluation(values, users=users)
+    tested = replace(evaluation(values, users=users), groups=dict(groups or {}))
     writer.write_evaluation("test", tested if lists is None else replace(tested, lists=np.array(lists, np.int32)))
     writer.write_state({"weights": np.zeros((3, 2), np.float32), "seen": np.array([True])})
     return writer.finish(fit_seconds=fit_seconds, learning_curve=learning_curve)

@@ -13,6 +13,7 @@ import pytest
 from recdl.evaluation.comparison import compare
 from recdl.evaluation.details import look_closer
 from recdl.evaluation.report import comparison_page
+from recdl.evaluation.seeds import compare_seeds
 from tests.evaluation.backgrounds import background
 from tests.evaluation.runs import write_run
 
@@ -36,15 +37,39 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
             lists=[[0, 1], [1, 3], [5, 0], [2, -1]],
             learning_curve=CURVE,
             fit_seconds=seconds,
+            groups=groups(level),
         )
-        for name, values, seconds in [
-            ("popularity", [0.5, 0.0, 0.5, 0.0], 1.0),
-            ("a_model_with_a_rather_long_name", [1.0, 1.0, 0.5, 0.0], 10.0),
-            ("lstm", [1.0, 0.5, 0.5, 0.0], 100.0),
+        for name, values, seconds, level in [
+            ("popularity", [0.5, 0.0, 0.5, 0.0], 1.0, 0.1),
+            ("a_model_with_a_rather_long_name", [1.0, 1.0, 0.5, 0.0], 10.0, 0.3),
+            ("lstm", [1.0, 0.5, 0.5, 0.0], 100.0, 0.2),
         ]
     ]
     comparison = compare(records, metrics=["ndcg@2", "hr@2"])
-    return comparison_page(comparison, look_closer(comparison, records, background(names=True)))
+    seeds = [
+        write_run(
+            folder / f"lstm-{seed}",
+            "lstm",
+            columns={"ndcg@2": values, "hr@2": values},
+            seed=seed,
+            users=[0, 1, 2, -1],
+        )
+        for seed, values in [(1, [1.0, 0.5, 0.0, 0.0]), (2, [1.0, 1.0, 0.5, 0.0])]
+    ]
+    several = compare_seeds([[records[0]], [records[1]], seeds], metrics=["ndcg@2", "hr@2"])
+    return comparison_page(comparison, look_closer(comparison, records, background(names=True), seeds=several))
+
+
+def groups(level: float) -> dict[str, Any]:
+    """Figures by a column of users with a long value, and by one of items, of which one group has no target."""
+    places = {"n_items": 3, "n_targets": 4, "events": 0.5, "exposure@2": 0.5, "recall@2": level}
+    without = {"n_items": 3, "n_targets": 0, "events": 0.5, "exposure@2": 0.5}
+    regions = {"the north and all of its islands": level, "south": level / 2}
+    return {
+        "users": {"region": {name: {"n_queries": 2, "ndcg@2": value} for name, value in regions.items()}},
+        "items": {"category": {"shoes": places, "hats": {**places, "recall@2": level / 3}, "bags": without}},
+        "gaps": {},
+    }
 
 
 def told(page: str, folder: Path, script: str, *options: str) -> Any:
@@ -85,6 +110,26 @@ def test_a_click_on_a_heading_sorts_the_table_both_ways(page: str, tmp_path: Pat
     ]
 
 
+def test_means_over_seeds_and_groups_are_sorted_by_a_click_too(page: str, tmp_path: Path) -> None:
+    script = """
+        const table = (id) => document.querySelector(`section[aria-labelledby="${id}"] table`);
+        const labels = (one) => [...one.tBodies[0].rows].map((row) => row.cells[0].dataset.value);
+        const click = (one, name) => [...one.querySelectorAll("button")]
+          .find((button) => button.textContent === name).click();
+        const [seeds, groups] = [table("seeds"), table("groups")];
+        const shown = [labels(seeds), labels(groups)];
+        click(seeds, "Seeds"); click(groups, "south"); click(groups, "south");
+        tell([...shown, labels(seeds)[0], labels(groups)]);
+    """
+    long = "a_model_with_a_rather_long_name"
+    assert told(page, tmp_path, script) == [
+        [long, "lstm", "popularity"],
+        [long, "lstm", "popularity"],
+        "lstm",
+        ["popularity", "lstm", long],
+    ]
+
+
 @pytest.mark.parametrize(("scheme", "first", "second"), [(LIGHT, 255, 20), (DARK, 20, 255)], ids=["light", "dark"])
 def test_the_page_is_as_light_as_the_system_until_it_is_switched(
     page: str, tmp_path: Path, scheme: str, first: int, second: int
@@ -118,7 +163,7 @@ def test_all_text_of_drawings_lies_within_them(page: str, tmp_path: Path) -> Non
         tell([document.querySelectorAll("figure svg").length, outside]);
     """
     drawings, outside = told(page, tmp_path, script, "--window-size=1300,900")
-    assert drawings >= 12
+    assert drawings >= 16
     assert outside == []
 
 

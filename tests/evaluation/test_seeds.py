@@ -9,7 +9,8 @@ from scipy import stats
 from recdl.commands.points import note_trials
 from recdl.errors import DataError
 from recdl.evaluation.records import RunRecord
-from recdl.evaluation.seeds import by_seed, compare_seeds, seed_test, seeds_table
+from recdl.evaluation.seed_words import seeds_table
+from recdl.evaluation.seeds import by_seed, compare_seeds, seed_test
 from recdl.evaluation.significance import holm, paired_test
 from tests.evaluation.runs import write_run
 
