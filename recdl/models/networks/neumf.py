@@ -124,8 +124,10 @@ class NeuMF(nn.Module):
             return logits
         first = self.user_layer(user_mlp)[:, None, :] + more[0]
         hidden: torch.Tensor = self.perceptron(first)
-        # With the weight on the left onnxruntime multiplies a row by a matrix, many times faster than one by one.
-        return logits + torch.matmul(mlp_weight, hidden.transpose(-2, -1))
+        if torch.onnx.is_in_onnx_export():
+            # A row by a matrix, which onnxruntime multiplies many times faster than a matrix by a column.
+            return logits + torch.matmul(mlp_weight, hidden.transpose(-2, -1))
+        return logits + torch.matmul(hidden, mlp_weight)
 
     @torch.no_grad()
     def product(self) -> Product | None:
