@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import distributed
 
 from recdl.data.interactions import Interactions
@@ -18,6 +19,7 @@ from recdl.models.networks.lstm import LSTM
 from recdl.models.networks.neumf import NeuMF
 from recdl.models.protocol import RankingTask
 from recdl.training.factorization import FactorizationRecommender
+from recdl.training.processes import Processes
 from recdl.training.sequence import SequenceRecommender
 from recdl.training.sequence_losses import SequenceLoss
 from recdl.training.settings import TrainerSettings
@@ -96,9 +98,19 @@ def preferences(model: Model) -> npt.NDArray[np.float32]:
     return scores - scores.mean(1, keepdims=True)
 
 
+def sums(rank: int, count: int) -> list[torch.Tensor]:
+    """Return what processes add up, rank 1 twice what rank 0 does: tensors large and small, of several types."""
+    kinds = [((1 << 18) + 5, torch.float32), (7, torch.float32), (3, torch.int64), (1 << 18, torch.float64)]
+    tensors = [(rank + 1) * torch.arange(n).to(dtype).reshape(1, n) for n, dtype in kinds]
+    tensors.append(torch.tensor(rank + 0.5))
+    Processes(rank, count).add_up(tensors)
+    return tensors
+
+
 def main(rank: int, count: int, port: str, folder: Path) -> None:
     """Fit every model as one of several processes, and write what each prefers, and how it learned."""
     distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=count)
+    torch.save(sums(rank, count), folder / f"sums-{rank}.pt")
     for place, name in enumerate(NAMES):
         model = fitted(name, devices=count)
         np.save(folder / f"{place}-{rank}.npy", preferences(model))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from recdl.training.processes import Processes, part
 from tests.training.sharing import NAMES, Model, fitted, preferences
@@ -49,6 +50,16 @@ def test_two_processes_learn_what_one_does(shared: Path, alone: tuple[str, Model
     for entry, *others in zip(model.learning_curve_, *curves, strict=True):
         for other in others:
             assert other == pytest.approx(entry | {"seconds": other["seconds"]}, rel=1e-4)
+
+
+@pytest.mark.parametrize("rank", range(_COUNT))
+def test_tensors_of_all_sizes_and_types_are_added_up_in_place(shared: Path, rank: int) -> None:
+    *found, scalar = torch.load(shared / f"sums-{rank}.pt", weights_only=True)
+    assert scalar == 2.0
+    for tensor in found:
+        torch.testing.assert_close(
+            tensor, 3 * torch.arange(tensor.shape[1]).to(tensor.dtype)[None], rtol=0, atol=0
+        )
 
 
 def test_a_step_in_parts_is_the_same_step(alone: tuple[str, Model]) -> None:
