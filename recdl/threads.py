@@ -45,6 +45,8 @@ def in_threads(loop: Callable[[int, int], object], work: npt.NDArray[np.floating
     inner = np.searchsorted(total, total[-1] * np.arange(1, n_tasks) / n_tasks)
     bounds = np.unique(np.concatenate([[0], inner, [n_rows]]))
     left = deque((int(start), int(end)) for start, end in pairwise(bounds))
+    # Let go at the end: what is cancelled waits in the pool's queue until a thread comes by, and keeps its arrays.
+    work_on = [loop]
 
     def take() -> None:
         while left:
@@ -52,7 +54,7 @@ def in_threads(loop: Callable[[int, int], object], work: npt.NDArray[np.floating
                 start, end = left.popleft()
             except IndexError:  # another thread took the last one
                 return
-            loop(start, end)
+            work_on[0](start, end)
 
     # The caller works too. A thread that has not begun when it is done is not waited for.
     others = [_pool(n_threads - 1).submit(take) for _ in range(min(n_threads, len(left)) - 1)]
@@ -61,6 +63,7 @@ def in_threads(loop: Callable[[int, int], object], work: npt.NDArray[np.floating
     finally:
         left.clear()
         wait([other for other in others if not other.cancel()])  # they write to what is the caller's
+        work_on.clear()
     for other in others:
         if not other.cancelled():
             other.result()

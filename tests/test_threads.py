@@ -3,8 +3,10 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from recdl.threads import in_threads
@@ -63,6 +65,34 @@ def test_an_error_in_a_thread_reaches_the_caller(monkeypatch: pytest.MonkeyPatch
     assert 0 < n_ended < 50
     time.sleep(0.05)
     assert sum(ended) == n_ended  # none goes on behind the caller's back
+
+
+def test_what_was_worked_on_is_let_go_though_no_thread_came_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    held, free = threading.Barrier(3), threading.Event()
+
+    def hold(*_: int) -> None:
+        if not free.is_set():
+            held.wait(30)
+            free.wait(30)
+
+    def count() -> "weakref.ref[npt.NDArray[np.float64]]":
+        done = np.zeros(50)
+
+        def work(start: int, end: int) -> None:
+            done[start:end] += 1
+
+        in_threads(work, np.ones(50))
+        assert (done == 1).all()
+        return weakref.ref(done)
+
+    holder = threading.Thread(target=in_threads, args=(hold, np.ones(50)))
+    holder.start()
+    held.wait(30)  # it, and the only thread of the pool
+    seen = count()
+    assert seen() is None
+    free.set()
+    holder.join(30)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no process forks here")
