@@ -247,14 +247,20 @@ def _codes(clusters: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     return dense
 
 
-def _totals(values: Values, codes: npt.NDArray[np.int64]) -> Values:
-    """Sum the rows (n_queries, n_columns) of each cluster."""
-    return np.column_stack([np.bincount(codes, weights=column) for column in values.T])
+def _totals(values: Values, codes: npt.NDArray[np.int64], *, counted: bool = False) -> Values:
+    """Sum the rows (n_queries, n_columns) of each cluster; `counted` adds a column, how many rows there are."""
+    sizes = np.bincount(codes)
+    totals = np.empty((len(sizes), values.shape[1] + counted))
+    for own, column in zip(totals.T, values.T, strict=False):
+        own[:] = np.bincount(codes, weights=column)
+    if counted:
+        totals[:, -1] = sizes
+    return totals
 
 
 def _replicates(values: Values, codes: npt.NDArray[np.int64], seed: int, n_replicates: int) -> Values:
     """Return (n_replicates, n_columns) the means of draws of whole clusters with replacement."""
-    totals = _totals(np.column_stack([values, np.ones(len(values))]), codes)
+    totals = _totals(values, codes, counted=True)
     n_clusters = len(totals)
     generator = np.random.default_rng(seed)
     sums = np.empty((n_replicates, totals.shape[1]))
