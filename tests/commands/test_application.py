@@ -1,3 +1,4 @@
+import gc
 import importlib
 import os
 import signal
@@ -81,6 +82,19 @@ def test_a_verb_gets_its_checked_configuration(run: Run, given: list[dict[str, A
     assert config["names"]["model"] == "item_knn"
     assert config["run_dir"] is None
     assert "hydra" not in config
+
+
+def test_garbage_is_collected_while_a_verb_works_and_after_a_mistake(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[bool] = []
+    monkeypatch.setattr(
+        importlib.import_module("recdl.commands.train"), "train", lambda _: noted.append(gc.isenabled())
+    )
+    assert run("train", "model=popularity") == 0
+    assert noted == [True]
+    assert run("train", "model=nothing") == 1
+    assert gc.isenabled()
 
 
 def test_a_run_leaves_no_folder_of_hydras(run: Run, given: list[dict[str, Any]], tmp_path: Path) -> None:
