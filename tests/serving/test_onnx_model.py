@@ -35,6 +35,7 @@ NETWORKS: dict[str, Any] = {
     "lstm with recall": partial(
         LSTM, embedding_size=8, hidden_size=12, output=OutputSettings(recall=True, temperature=0.1)
     ),
+    "lstm that copies": partial(LSTM, embedding_size=8, hidden_size=12, output=OutputSettings(copy=64)),
     "cnn": partial(CNN, embedding_size=8, kernel_size=3, dilations=(1, 2)),
 }
 PAIRS: dict[str, Any] = {

@@ -11,7 +11,6 @@ from recdl.models.networks.events import (
     OutputHead,
     OutputSettings,
     check_sizes,
-    recall_of,
 )
 
 _ALL_INPUTS = EventInputs()
@@ -60,8 +59,7 @@ class CNN(nn.Module):
             _Block(embedding_size, kernel_size, dilation, hidden_dropout) for dilation in dilations
         )
         self.norm = nn.LayerNorm(embedding_size)
-        recall = recall_of(output, inputs, n_behaviors)
-        self.head = OutputHead(n_items, None, embedding_size, output, recall=recall)
+        self.head = OutputHead(n_items, None, embedding_size, output, n_behaviors=n_behaviors, inputs=inputs)
 
     def forward(self, events: Events) -> torch.Tensor:
         """Return (batch, length, embedding_size) outputs; each depends on its own and earlier positions only."""
@@ -69,7 +67,7 @@ class CNN(nn.Module):
         states = vectors * self.scale
         for block in self.blocks:
             states = block(states)
-        outputs: torch.Tensor = self.head(self.norm(states), items, events.behaviors)[0]
+        outputs: torch.Tensor = self.head(self.norm(states), items, events)[0]
         return outputs
 
     def output_layer(self, items: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:

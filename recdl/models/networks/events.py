@@ -14,7 +14,7 @@ from recdl.data.features import Features
 from recdl.data.windows import N_GAPS, Events
 from recdl.errors import ConfigError
 from recdl.models.networks.features import FeatureEncoder
-from recdl.models.networks.recall import Recall
+from recdl.models.networks.recall import Copy, Recall
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,8 @@ class OutputSettings:
         tied: Whether the item embeddings are the output weights too (Press & Wolf 2017).
         bias: Whether each item has a bias.
         recall: Whether the items of the whole history are added to the output, as far as is learned (`Recall`).
+        copy: Width of the codes by which the very items of the history are raised or lowered, as far as is learned
+            (`Copy`), a multiple of 64, which a softmax costs as much as a wider embedding; 0: they are not.
         temperature: Logits are the cosine of output and item over it (e.g. 0.1; Gupta et al. 2019, NISER), so that
             no item is preferred for the length of its embedding alone; None: their product.
     """
@@ -55,16 +57,14 @@ class OutputSettings:
     tied: bool = True
     bias: bool = True
     recall: bool = False
+    copy: int = 0
     temperature: float | None = None
 
     def __post_init__(self) -> None:
+        if self.copy < 0 or self.copy % 64:
+            raise ConfigError(f"copy must be 0, or a multiple of 64, not {self.copy}")
         if self.temperature is not None and not 0 < self.temperature < float("inf"):
             raise ConfigError(f"temperature must be above 0, and finite, or null, not {self.temperature}")
-
-
-def recall_of(output: OutputSettings, inputs: EventInputs, n_behaviors: int) -> Recall | None:
-    """Return what adds the items so far to an output, if anything is to; it knows of an event what is told."""
-    return Recall(n_behaviors, told=inputs.behaviors) if output.recall else None
 
 
 class EventEmbedding(nn.Module):
@@ -124,7 +124,8 @@ class OutputHead(nn.Module):
         state_size: Width of the states, which are projected; None: of width `size`, they are taken as they are.
         size: Width of the outputs.
         settings: Of the output.
-        recall: Adds the items so far; None: nothing does.
+        n_behaviors: Number of behaviours.
+        inputs: What of an event is told.
         dropout: Share of the states' entries dropped in training.
     """
 
@@ -135,14 +136,17 @@ class OutputHead(nn.Module):
         size: int,
         settings: OutputSettings,
         *,
-        recall: Recall | None,
+        n_behaviors: int,
+        inputs: EventInputs,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.n_items = n_items
         self.features: FeatureEncoder | None = None
         self.residual = settings.residual
-        self.recall = recall
+        told = inputs.behaviors
+        self.recall = Recall(n_behaviors, told=told) if settings.recall else None
+        self.copy = Copy(n_items, n_behaviors, width=settings.copy, told=told) if settings.copy else None
         self.temperature = settings.temperature
         self.dropout = nn.Dropout(dropout)
         self.projection = nn.Identity() if state_size is None else nn.Linear(state_size, size)
@@ -156,26 +160,31 @@ class OutputHead(nn.Module):
         self,
         states: torch.Tensor,
         items: torch.Tensor,
-        behaviors: torch.Tensor,
-        before: torch.Tensor | None = None,
+        events: Events,
+        before: tuple[torch.Tensor, ...] = (),
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """Return (batch, length, size) outputs, and what of its own the head keeps: nothing, or its recall.
+        """Return (batch, length, size + copy) outputs, and what of its own the head keeps: of recall, of copy.
 
         Args:
             states: (batch, length, state_size).
             items: (batch, length, size) embeddings of the items.
-            behaviors: (batch, length) int64.
-            before: What it kept of what was read before; None at the beginning.
+            events: Whose they are.
+            before: What it kept of what was read before; empty at the beginning.
         """
         outputs: torch.Tensor = self.projection(self.dropout(states))
         outputs = outputs + items if self.residual else outputs
-        kept: tuple[torch.Tensor, ...] = ()
+        earlier, kept = iter(before), list[torch.Tensor]()
         if self.recall is not None:
-            recalled, after = self.recall(items, behaviors, before)
-            outputs, kept = outputs + recalled, (after,)
+            recalled, after = self.recall(items, events.behaviors, next(earlier, None))
+            outputs = outputs + recalled
+            kept.append(after)
         if self.temperature is not None:
             outputs = functional.normalize(outputs, dim=-1) / self.temperature
-        return outputs, kept
+        if self.copy is not None:
+            copied, after = self.copy(events.items, events.behaviors, next(earlier, None))
+            outputs = torch.cat([outputs, copied.to(outputs.dtype)], -1)
+            kept.append(after)
+        return outputs, tuple(kept)
 
     def tell(self, features: Features, trained: npt.NDArray[np.bool_], *, own_dropout: float) -> None:
         """Add what is known of each item to output weights of the network's own; tied ones have it already."""
@@ -190,7 +199,7 @@ class OutputHead(nn.Module):
 
         Args:
             embedding: Of events, whose item embeddings are the weights if they are tied.
-            items: (n,) int64, whose (n, size) weights and (n,) bias are asked for; None: of all, in order.
+            items: (n,) int64, whose (n, size + copy) weights and (n,) bias are asked for; None: of all, in order.
         """
         if self.weight is None:
             own, features = embedding.items.weight[: self.n_items], embedding.features
@@ -204,14 +213,19 @@ class OutputHead(nn.Module):
             weight = features.complete(
                 weight, torch.arange(self.n_items, device=own.device) if items is None else items
             )
-        return weight if self.temperature is None else functional.normalize(weight, dim=-1), bias
+        if self.temperature is not None:
+            weight = functional.normalize(weight, dim=-1)
+        if self.copy is not None:
+            codes = self.copy.codes[: self.n_items] if items is None else self.copy.codes[items]
+            weight = torch.cat([weight, codes.to(weight.dtype)], -1)
+        return weight, bias
 
 
 class RecurrentState(NamedTuple):
     """What a recurrent network keeps of the events read.
 
     Attributes:
-        cells: Each (n_layers, batch, hidden_size); after them, where a network recalls, (1, batch, size).
+        cells: Each (n_layers, batch, hidden_size), and what the output head keeps, each (1, batch, its size).
         n_read: (batch,) int64, events read.
     """
 
@@ -234,9 +248,9 @@ class RecurrentState(NamedTuple):
         cells = zip(*(state.cells for state in states), strict=True)
         return cls(tuple(torch.cat(parts, 1) for parts in cells), torch.cat([state.n_read for state in states]))
 
-    def recall(self, n_cells: int) -> torch.Tensor | None:
-        """Return what is kept beside the cells, of which there are `n_cells`: None if nothing is."""
-        return self.cells[n_cells] if len(self.cells) > n_cells else None
+    def of_head(self, n_cells: int) -> tuple[torch.Tensor, ...]:
+        """Return what is kept beside the cells, of which there are `n_cells`."""
+        return self.cells[n_cells:]
 
     def after(self, cells: tuple[torch.Tensor, ...], length: int) -> "RecurrentState":
         """Return the state after `length` events more."""

@@ -11,7 +11,6 @@ from recdl.models.networks.events import (
     OutputSettings,
     RecurrentState,
     check_sizes,
-    recall_of,
 )
 
 _ALL_INPUTS = EventInputs()
@@ -58,8 +57,15 @@ class LSTM(nn.Module):
         between = hidden_dropout if n_layers > 1 else 0.0
         self.cell = nn.LSTM(embedding_size, hidden_size, n_layers, batch_first=True, dropout=between)
         self.norm = nn.LayerNorm(hidden_size) if layer_norm else nn.Identity()
-        recall = recall_of(output, inputs, n_behaviors)
-        self.head = OutputHead(n_items, hidden_size, embedding_size, output, recall=recall, dropout=hidden_dropout)
+        self.head = OutputHead(
+            n_items,
+            hidden_size,
+            embedding_size,
+            output,
+            n_behaviors=n_behaviors,
+            inputs=inputs,
+            dropout=hidden_dropout,
+        )
 
     def forward(self, events: Events) -> torch.Tensor:
         """Return (batch, length, embedding_size) outputs; each depends on its own and earlier positions only."""
@@ -70,7 +76,7 @@ class LSTM(nn.Module):
         before = RecurrentState.none(events) if state is None else state
         vectors, items = self.embedding(events, None if state is None else state.n_read)
         said, cells = self.cell(vectors, None if state is None else state.cells[:2])
-        outputs, kept = self.head(self.norm(said), items, events.behaviors, before.recall(2))
+        outputs, kept = self.head(self.norm(said), items, events, before.of_head(2))
         return outputs, before.after((*cells, *kept), items.shape[1])
 
     def output_layer(self, items: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:

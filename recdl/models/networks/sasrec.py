@@ -11,7 +11,6 @@ from recdl.models.networks.events import (
     OutputHead,
     OutputSettings,
     check_sizes,
-    recall_of,
 )
 
 _WITH_PLACES = EventInputs(positions=50)
@@ -64,8 +63,7 @@ class SASRec(nn.Module):
             _Block(embedding_size, n_heads, feedforward_size, hidden_dropout) for _ in range(n_layers)
         )
         self.norm = nn.LayerNorm(embedding_size)
-        recall = recall_of(output, inputs, n_behaviors)
-        self.head = OutputHead(n_items, None, embedding_size, output, recall=recall)
+        self.head = OutputHead(n_items, None, embedding_size, output, n_behaviors=n_behaviors, inputs=inputs)
 
     def forward(self, events: Events) -> torch.Tensor:
         """Return (batch, length, embedding_size) outputs; each depends on its own and earlier positions only."""
@@ -73,7 +71,7 @@ class SASRec(nn.Module):
         states = vectors * self.scale
         for block in self.blocks:
             states = block(states)
-        outputs: torch.Tensor = self.head(self.norm(states), items, events.behaviors)[0]
+        outputs: torch.Tensor = self.head(self.norm(states), items, events)[0]
         return outputs
 
     def output_layer(self, items: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:

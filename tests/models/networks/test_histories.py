@@ -12,6 +12,7 @@ from recdl.models.networks.cnn import CNN
 from recdl.models.networks.events import EventInputs, OutputSettings, RecurrentNetwork, RecurrentState
 from recdl.models.networks.gru import GRU
 from recdl.models.networks.lstm import LSTM
+from recdl.models.networks.recall import Copy
 from recdl.models.networks.sasrec import SASRec
 
 N_ITEMS, N_BEHAVIORS, SIZE = 11, 3, 6
@@ -190,11 +191,10 @@ def test_the_residual_adds_the_last_item(name: str) -> None:
     torch.testing.assert_close(residual(events), plain(events) + plain.embedding.items(events.items))
 
 
-def _with_recall(network: Any, gains: list[float], *, kept: float) -> Any:
+def _with_recall(recall: Any, gains: list[float], *, kept: float) -> None:
     with torch.no_grad():
-        network.head.recall.gains.weight[: len(gains), 0] = torch.tensor(gains)
-        network.head.recall.kept.fill_(torch.tensor(kept).logit())
-    return network
+        recall.gain_tenths.weight[: len(gains), 0] = torch.tensor(gains) / 10
+        recall.kept_tenth.fill_(torch.tensor(kept).logit() / 10)
 
 
 @every_network
@@ -202,7 +202,7 @@ def test_recall_adds_every_item_so_far_by_its_behavior_and_less_of_the_older(nam
     events = _events([[1, 2, 7]], [[0, 2, 1]])
     plain, network = (_network(name, output=OutputSettings(recall=on)) for on in (False, True))
     network.load_state_dict(plain.state_dict(), strict=False)
-    _with_recall(network, [2.0, 0.5, -1.0], kept=0.5)
+    _with_recall(network.head.recall, [2.0, 0.5, -1.0], kept=0.5)
     first, second, third = plain.embedding.items(events.items)[0]
     added = (network(events) - plain(events))[0]
     torch.testing.assert_close(added[0], 2.0 * first)
@@ -225,8 +225,50 @@ def test_recall_counts_neither_padding_nor_the_start(name: str) -> None:
         torch.tensor([[N_ITEMS + 1, N_ITEMS]]), torch.full((1, 2), N_BEHAVIORS), torch.zeros(1, 2).long()
     )
     before = network(nothing)
-    _with_recall(network, [9.0] * N_BEHAVIORS, kept=0.5)
+    _with_recall(network.head.recall, [9.0] * N_BEHAVIORS, kept=0.5)
     assert torch.equal(network(nothing), before)
+
+
+@every_network
+def test_copy_raises_the_very_items_of_the_history_and_hardly_any_other(name: str) -> None:
+    events = _events([[1, 2, 1]], [[0, 2, 1]])
+    plain, network = (_network(name, output=OutputSettings(temperature=0.1, copy=width)) for width in (0, 4096))
+    network.load_state_dict(plain.state_dict(), strict=False)
+    _with_recall(network.head.copy.recall, [2.0, 0.5, -1.0], kept=0.5)
+    with_codes, without = ((one(events) @ one.output_layer()[0].T)[0, -1] for one in (network, plain))
+    expected = torch.zeros(N_ITEMS)
+    expected[1], expected[2] = 0.25 * 2.0 + 0.5, 0.5 * -1.0
+    torch.testing.assert_close(with_codes - without, expected, atol=5 * 4096**-0.5, rtol=0)
+
+
+@every_network
+def test_copy_counts_neither_padding_nor_the_start_nor_behaviors_that_are_not_told(name: str) -> None:
+    network = _network(name, inputs=EventInputs(behaviors=False), output=OutputSettings(copy=64))
+    nothing = _padded(
+        Events(torch.tensor([[N_ITEMS + 1]]), torch.tensor([[N_BEHAVIORS]]), torch.zeros(1, 1).long()), 2
+    )
+    assert not network(nothing)[..., SIZE:].any()
+    items = [[1, 2, 7]]
+    assert torch.equal(network(_events(items, [[0, 2, 1]])), network(_events(items, [[2, 1, 0]])))
+
+
+def test_the_code_of_an_item_is_of_length_1_and_does_not_depend_on_the_catalogue() -> None:
+    few, many = (Copy(n_items, N_BEHAVIORS, width=64, told=True).codes for n_items in (N_ITEMS, 3 * N_ITEMS))
+    torch.testing.assert_close(few[:N_ITEMS].norm(dim=1), torch.ones(N_ITEMS))
+    assert torch.equal(few[:N_ITEMS], many[:N_ITEMS])
+    assert not few[N_ITEMS:].any()
+    assert len(many[: 3 * N_ITEMS].unique(dim=0)) == 3 * N_ITEMS
+
+
+def test_codes_are_not_part_of_what_is_stored() -> None:
+    stored = _network("lstm", output=OutputSettings(copy=64)).state_dict()
+    assert not [name for name in stored if "codes" in name]
+
+
+@pytest.mark.parametrize("width", [-64, 1, 100])
+def test_a_width_of_codes_that_is_no_multiple_of_64_is_refused(width: int) -> None:
+    with pytest.raises(ConfigError, match=f"copy must be 0, or a multiple of 64, not {width}"):
+        OutputSettings(copy=width)
 
 
 @every_network
