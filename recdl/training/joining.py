@@ -108,10 +108,11 @@ def _check(settings: TrainerSettings, environment: _Launcher | None) -> None:
         )
     if environment is not None:
         _check_count(settings, int(os.environ.get("WORLD_SIZE", environment.world_size())))
-    if settings.accelerator == "gpu" and settings.devices > torch.cuda.device_count():
+    found = torch.cuda.device_count()
+    if settings.accelerator == "gpu" and settings.devices > found:
+        way_out = "lower it, or set trainer.accelerator=cpu" if found else "set trainer.accelerator=cpu"
         raise ConfigError(
-            f"trainer.devices={settings.devices}, but this machine has {torch.cuda.device_count()} GPUs that "
-            "torch can use; lower it, or set trainer.accelerator=cpu"
+            f"trainer.devices={settings.devices}, but this machine has {found} GPUs that torch can use; {way_out}"
         )
 
 
