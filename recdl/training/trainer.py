@@ -15,6 +15,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from recdl.models.protocol import RankingTask, Recommender
 from recdl.training.checkpoints import CheckpointFolder, check_same_model, read_checkpoint
 from recdl.training.compilation import compiled
+from recdl.training.cores import own_cores
 from recdl.training.course import Course, EpochBatches, Validation
 from recdl.training.interruption import held_signals
 from recdl.training.modules import FitModule
@@ -61,7 +62,12 @@ def fit_network(
     """
     processes = Processes.current()
     _set(module, settings, processes)
-    with _checkpoints(settings, processes) as folder, _without_noise(), held_signals() as interruptions:
+    with (
+        _checkpoints(settings, processes) as folder,
+        _without_noise(),
+        own_cores(settings, processes),
+        held_signals() as interruptions,
+    ):
         course = Course(
             batches,
             Validation(recommender, validation, settings),

@@ -1,6 +1,7 @@
 """What the tests of several processes train, alike in each: a module that a process of its own can import."""
 
 import json
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from recdl.data.targets import SequenceTargets
 from recdl.models.networks.lstm import LSTM
 from recdl.models.networks.neumf import NeuMF
 from recdl.models.protocol import RankingTask
+from recdl.training.cores import own_cores
 from recdl.training.factorization import FactorizationRecommender
 from recdl.training.processes import Processes
 from recdl.training.sequence import SequenceRecommender
@@ -111,6 +113,11 @@ def main(rank: int, count: int, port: str, folder: Path) -> None:
     """Fit every model as one of several processes, and write what each prefers, and how it learned."""
     distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=count)
     torch.save(sums(rank, count), folder / f"sums-{rank}.pt")
+    allowed = sorted(os.sched_getaffinity(0))
+    with own_cores(TrainerSettings(accelerator="cpu", devices=count), Processes(rank, count)):
+        within = sorted(os.sched_getaffinity(0))
+    cores = [allowed, within, sorted(os.sched_getaffinity(0))]
+    (folder / f"cores-{rank}.json").write_text(json.dumps(cores))
     for place, name in enumerate(NAMES):
         model = fitted(name, devices=count)
         np.save(folder / f"{place}-{rank}.npy", preferences(model))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from recdl.training.cores import share_of_cores
 from recdl.training.processes import Processes, part
 from tests.training.sharing import NAMES, Model, fitted, preferences
 
@@ -60,6 +61,28 @@ def test_tensors_of_all_sizes_and_types_are_added_up_in_place(shared: Path, rank
         torch.testing.assert_close(
             tensor, 3 * torch.arange(tensor.shape[1]).to(tensor.dtype)[None], rtol=0, atol=0
         )
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < _COUNT, reason="needs a core for each process")
+def test_processes_of_one_machine_keep_to_cores_of_their_own_while_they_train(shared: Path) -> None:
+    found = [json.loads((shared / f"cores-{rank}.json").read_text()) for rank in range(_COUNT)]
+    allowed = found[0][0]
+    assert [before for before, *_ in found] == [after for *_, after in found] == [allowed] * _COUNT
+    assert found[0][1] + found[1][1] == allowed
+
+
+@pytest.mark.parametrize(
+    ("allowed", "shares"),
+    [
+        ([[0, 1, 2, 3]] * 2, [[0, 1], [2, 3]]),
+        ([[4, 5, 9]] * 2, [[4], [5, 9]]),
+        ([[0, 1], [2, 3]], [[0, 1], [2, 3]]),
+        ([[7]] * 2, [[7], [7]]),
+    ],
+    ids=["one set of all", "no even number", "shared out by a launcher", "fewer than processes"],
+)
+def test_cores_that_all_may_use_are_shared_out(allowed: list[list[int]], shares: list[list[int]]) -> None:
+    assert [share_of_cores(allowed, place) for place in range(2)] == shares
 
 
 def test_a_step_in_parts_is_the_same_step(alone: tuple[str, Model]) -> None:
