@@ -49,7 +49,8 @@ def _make_runs(folder: Path, n_runs: int, n_queries: int, n_items: int) -> None:
     import pandas as pd
 
     from recdl.evaluation.evaluate import Evaluation
-    from recdl.evaluation.records import Ingredient, RunIdentity, RunWriter
+    from recdl.evaluation.identity import Ingredient, RunIdentity
+    from recdl.evaluation.records import RunWriter
 
     generator = np.random.default_rng(0)
     difficulty = generator.gamma(1.0, 0.1, n_queries)

@@ -30,8 +30,8 @@ from recdl.data.windows import SequenceBatches
 from recdl.models.networks.lstm import LSTM
 from recdl.models.networks.neumf import NeuMF
 from recdl.training.factorization import FactorizationRecommender
+from recdl.training.interaction_modules import PairModule
 from recdl.training.losses import binary_cross_entropy
-from recdl.training.modules import PairModule
 from recdl.training.sequence import SequenceRecommender
 from recdl.training.sequence_losses import SequenceLoss
 from recdl.training.settings import TrainerSettings

@@ -17,9 +17,10 @@ from recdl.commands.ingredients import (
 from recdl.commands.recording import Asked, print_summary, record_evaluations, record_split
 from recdl.config import build
 from recdl.errors import ConfigError
+from recdl.evaluation.identity import Ingredient
 from recdl.evaluation.measures import check_protocol
 from recdl.evaluation.protocol import EvaluationProtocol
-from recdl.evaluation.records import Ingredient, RunRecord, RunWriter, check_run_folder
+from recdl.evaluation.records import RunRecord, RunWriter, check_run_folder
 from recdl.metrics.ranking import METRIC_VERSION
 from recdl.schemas import EvaluateSettings
 from recdl.signatures import checked_settings

@@ -28,9 +28,10 @@ from recdl.data.preparation import prepare
 from recdl.data.prepared import PreparedLog
 from recdl.data.splits import Split, Splitter, split_log
 from recdl.evaluation.comparison import validation_metric
+from recdl.evaluation.identity import Ingredient, RunIdentity
 from recdl.evaluation.measures import check_protocol
 from recdl.evaluation.protocol import EvaluationProtocol
-from recdl.evaluation.records import Ingredient, RunIdentity, RunRecord, RunWriter, check_run_folder
+from recdl.evaluation.records import RunRecord, RunWriter, check_run_folder
 from recdl.evaluation.unfinished import UnfinishedRun
 from recdl.metrics.ranking import METRIC_VERSION
 from recdl.models.protocol import RankingTask, Recommender, Refittable

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recdl.errors import DataError
-from recdl.evaluation.records import Ingredient, RunIdentity, RunRecord
+from recdl.evaluation.identity import Ingredient, RunIdentity
+from recdl.evaluation.records import RunRecord
 
 _SHARED = ("data", "split", "protocol", "metric_version")
 

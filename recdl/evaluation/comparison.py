@@ -10,8 +10,9 @@ import pandas as pd
 
 from recdl.errors import DataError
 from recdl.evaluation.comparability import check_comparable
+from recdl.evaluation.identity import Ingredient
 from recdl.evaluation.labels import differing_settings, run_labels
-from recdl.evaluation.records import Ingredient, RunRecord
+from recdl.evaluation.records import RunRecord
 from recdl.evaluation.results import (
     AT_CUTOFF,
     PART,

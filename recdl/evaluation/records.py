@@ -6,7 +6,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -22,6 +22,7 @@ from safetensors.numpy import load_file, save_file
 
 from recdl.errors import ConfigError, RecordError
 from recdl.evaluation import provenance
+from recdl.evaluation.identity import RunIdentity, read_identity
 from recdl.evaluation.lists import write_lists
 from recdl.evaluation.locks import LOCK, lock_folder
 from recdl.evaluation.record_values import number, plain, read_config, read_json, read_mapping
@@ -38,33 +39,6 @@ STARTED, RECORD, CONFIG = "started.json", "record.json", "config.yaml"
 _METRICS, _INTERVALS, _SPLIT, _CURVE = "metrics.json", "intervals.json", "split.json", "learning_curve.json"
 _TRIALS = "trials.json"
 _STATE = Path("model", "state.safetensors")
-
-
-@dataclass(frozen=True)
-class Ingredient:
-    """Something that figures depend on: a log, a split or an evaluation protocol.
-
-    Attributes:
-        name: What people call it ("tmall", "temporal", "full").
-        fingerprint: Equal exactly where the thing itself is equal.
-        settings: What to show of it, as JSON can say it (sizes, fractions, cutoffs); not part of the identity.
-    """
-
-    name: str
-    fingerprint: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunIdentity:
-    """What a run is a run of. Runs that agree in all but `model` and `seed` may be compared."""
-
-    model: str
-    seed: int
-    data: Ingredient
-    split: Ingredient
-    protocol: Ingredient
-    metric_version: int | str
 
 
 @dataclass(frozen=True, eq=False)
@@ -409,23 +383,3 @@ def _put_back(earlier: Path | None, folder: Path, *, run_id: str) -> None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def read_identity(path: Path, record: Mapping[str, Any]) -> RunIdentity:
-    """Return what a run is a run of.
-
-    Args:
-        path: The file that was read, for messages.
-        record: What it holds.
-
-    Raises:
-        RecordError: If it does not say.
-    """
-    try:
-        known = record["identity"]
-        parts = {name: Ingredient(**known[name]) for name in ("data", "split", "protocol")}
-        if not isinstance(record["run_id"], str):
-            raise TypeError("run_id is no text")
-        return RunIdentity(**{**known, **parts})
-    except (KeyError, TypeError) as error:
-        raise RecordError(f"{path} is damaged: it does not say what was run ({error}); run it again") from error

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from recdl.errors import ConfigError, DataError, RecordError
+from recdl.evaluation.identity import RunIdentity, read_identity
 from recdl.evaluation.record_values import read_config, read_mapping
-from recdl.evaluation.records import CONFIG, FORMAT_VERSION, RECORD, STARTED, RunIdentity, read_identity
+from recdl.evaluation.records import CONFIG, FORMAT_VERSION, RECORD, STARTED
 from recdl.storage import fingerprint
 
 _PARTS = ("data", "split", "protocol")

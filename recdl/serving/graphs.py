@@ -17,7 +17,7 @@ from torch import nn
 from recdl.data.windows import N_GAPS, Events, EventSpace
 from recdl.models.protocol import Recommender
 from recdl.training.factorization import FactorizationRecommender
-from recdl.training.modules import InteractionNetwork
+from recdl.training.interaction_modules import InteractionNetwork
 from recdl.training.sequence import SequenceRecommender
 from recdl.training.sequence_module import HistoryNetwork
 

@@ -18,13 +18,13 @@ from recdl.data.sampling import Negatives, Positives
 from recdl.data.vocabulary import UNKNOWN
 from recdl.errors import ConfigError
 from recdl.models.protocol import RankingTask, Recommender, State
+from recdl.training.interaction_modules import InteractionModule, InteractionNetwork, PairModule, RowModule
 from recdl.training.losses import (
     bayesian_personalized_ranking,
     binary_cross_entropy,
     generalized_binary_cross_entropy,
     hardest_negative,
 )
-from recdl.training.modules import InteractionModule, InteractionNetwork, PairModule, RowModule
 from recdl.training.networks import (
     check_network,
     check_network_memory,

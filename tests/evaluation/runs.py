@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from recdl.evaluation.evaluate import Evaluation
-from recdl.evaluation.records import Ingredient, RunIdentity, RunRecord, RunWriter
+from recdl.evaluation.identity import Ingredient, RunIdentity
+from recdl.evaluation.records import RunRecord, RunWriter
 
 DATA = Ingredient("shop", "d" * 64, {"users": 100, "items": 50})
 SPLIT = Ingredient("temporal", "5" * 64, {"test_fraction": 0.1})

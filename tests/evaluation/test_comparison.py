@@ -7,7 +7,8 @@ import pytest
 
 from recdl.errors import DataError
 from recdl.evaluation.comparison import best_by_validation, compare, validation_metric
-from recdl.evaluation.records import Ingredient, RunRecord
+from recdl.evaluation.identity import Ingredient
+from recdl.evaluation.records import RunRecord
 from recdl.evaluation.significance import holm, paired_test
 from tests.evaluation.runs import PROTOCOL, write_run
 

@@ -6,7 +6,8 @@ import pytest
 
 from recdl.errors import DataError
 from recdl.evaluation.folds import by_fold, compare_folds, folds_table
-from recdl.evaluation.records import Ingredient, RunRecord
+from recdl.evaluation.identity import Ingredient
+from recdl.evaluation.records import RunRecord
 from tests.evaluation.runs import write_run
 
 N = 40

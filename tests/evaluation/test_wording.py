@@ -5,7 +5,7 @@ import pytest
 
 from recdl.evaluation import wording
 from recdl.evaluation.comparison import Figure, compare
-from recdl.evaluation.records import Ingredient
+from recdl.evaluation.identity import Ingredient
 from tests.evaluation.runs import PROTOCOL, write_run
 
 # The default run has 0, 1/2, 1, 0.

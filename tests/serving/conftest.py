@@ -12,7 +12,8 @@ import pytest
 from recdl.data.interactions import Interactions
 from recdl.data.prepared import PreparedLog
 from recdl.data.vocabulary import Vocabulary
-from recdl.evaluation.records import Ingredient, RunIdentity, RunRecord, RunWriter
+from recdl.evaluation.identity import Ingredient, RunIdentity
+from recdl.evaluation.records import RunRecord, RunWriter
 from recdl.models.popularity import Popularity
 from recdl.models.protocol import Recommender
 from recdl.serving.bundle import Bundle, read_bundle, write_bundle

@@ -15,8 +15,8 @@ from recdl.errors import ConfigError
 from recdl.models.networks.neumf import NeuMF
 from recdl.models.protocol import RankingTask, State
 from recdl.training.factorization import FactorizationRecommender
+from recdl.training.interaction_modules import PairModule
 from recdl.training.losses import binary_cross_entropy
-from recdl.training.modules import PairModule
 from recdl.training.settings import TrainerSettings
 from recdl.training.trainer import fit_network
 
