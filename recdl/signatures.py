@@ -6,11 +6,14 @@ import inspect
 import json
 import types
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from recdl.errors import ConfigError, RecdlError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _Schema = TypeVar("_Schema", bound=BaseModel)
 _WORDS = {float: "a number", int: "a whole number", bool: "true or false", str: "text", type(None): "null"}
@@ -123,9 +126,15 @@ def _explain(error: ValidationError, schema: type[BaseModel], key: str) -> str:
         elif problem["type"] in _OF_THE_RIGHT_TYPE:
             line = f"{full}: {problem['msg']}, got {value}"
         else:
-            line = f"{full}: expected {describe(expected)}, got {value}"
+            line = f"{full}: expected {describe(expected)}, got {value}{_as_text(problem)}"
         lines[line] = None
     return "\n".join(lines)
+
+
+def _as_text(problem: "ErrorDetails") -> str:
+    """Say how a number is written as text, where text was expected."""
+    number = problem["type"] == "string_type" and isinstance(problem["input"], int | float)
+    return f"; in quotes it is text: '{json.dumps(str(problem['input']))}'" if number else ""
 
 
 def _locate(location: Sequence[int | str], schema: Any, key: str) -> tuple[str, Any, list[str]]:

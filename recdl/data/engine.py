@@ -1,6 +1,7 @@
 """The embedded DuckDB on which preparation runs, and the few things Ibis has no word for."""
 
 import errno
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,6 +105,21 @@ def _unreadable(error: Exception, shown: str, copies: Mapping[str, str]) -> Data
     return DataError(f"{shown} cannot be read: {reason}")
 
 
+def _ragged(reason: str) -> str:
+    """Say what to do about a row with too many or too few fields; other reasons stay what they are."""
+    found = re.search(
+        r"CSV Error on Line: (\d+) Original Line: (.*) Expected Number of Columns: (\d+) Found: (\d+)", reason
+    )
+    if found is None:
+        return reason
+    line, text, wanted, fields = found[1], found[2], int(found[3]), int(found[4])
+    if fields > wanted:
+        way_out = "mend the line, or quote the field that holds the separator"
+    else:
+        way_out = "mend the line (data.bad_timestamps=drop drops, and counts, rows of a log that are cut short)"
+    return f"line {line} has {fields} {'field' if fields == 1 else 'fields'}, not {wanted}: {text}; {way_out}"
+
+
 @contextmanager
 def writing_errors(folder: Path) -> Iterator[None]:
     """Turn a full or write-protected disk into DataError."""
@@ -127,4 +143,4 @@ def _reason(error: Exception) -> str:
     text = str(error)
     for advice in ("Possible fixes", "Possible Solution", "Possible solutions"):
         text = text.split(advice)[0]
-    return " ".join(text.split())
+    return _ragged(" ".join(text.split()))

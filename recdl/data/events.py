@@ -1,5 +1,6 @@
 """Raw rows as typed events, and which of them are kept: the first half of the preparation plan."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -332,7 +333,8 @@ def _behavior_codes(log: FileLog, label: str, found: "Counter[str]") -> tuple[di
         raise DataError(
             f"{label}: column {log.columns.behavior!r} holds behaviours that data.behaviors does not name: "
             f"{shown}. "
-            "Add each to a behaviour's list; to leave some out, also name those to keep in data.filters.behaviors"
+            "Add each to a behaviour's list; to leave such rows out, name them in data.exclude "
+            f"(data.exclude={{{log.columns.behavior}: '^{re.escape(sorted(unnamed)[0])}$'}})"
         )
     if len(names) > MAX_BEHAVIORS:
         raise DataError(

@@ -226,10 +226,10 @@ def _check_left(found: Audit, label: str) -> None:
     if sum(found.dropped.values()) < found.rows:
         return
     reasons = ", ".join(f"{reason} {dropped:,}" for reason, dropped in found.dropped.items() if dropped)
-    raise DataError(
-        f"{label}: nothing is left of {found.rows:,} rows; dropped: {reasons}. "
-        "Loosen data.filters, data.start or data.end"
-    )
+    way_out = "Loosen data.filters, data.start or data.end"
+    if max(found.dropped, key=lambda reason: found.dropped[reason]) == "bad_timestamp":
+        way_out = "State how the times are written: data.time.format"
+    raise DataError(f"{label}: nothing is left of {found.rows:,} rows; dropped: {reasons}. {way_out}")
 
 
 def _vocabulary(work: Workspace, table: "ibis.Table", left: npt.NDArray[np.bool_], path: Path) -> Vocabulary:

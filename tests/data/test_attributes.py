@@ -135,7 +135,7 @@ def test_a_number_that_is_none_is_an_error_with_its_place(tmp_path: Path, text: 
         ("sku,a\nx,1\n", {"columns": ("b",)}, r"no column 'b'; its columns are 'sku', 'a'"),
         ("sku,a\nx,1\n", {"numbers": ("b",)}, r"no column 'b', which data\.item_table\.numbers names"),
         ("sku,a,a\nx,1,2\n", {}, "two columns called 'a'"),
-        ("sku,a\nx\n", {}, "Line: 2"),
+        ("sku,a\nx\n", {}, "line 2 has 1 field, not 2: x; mend the line"),
         ("", {}, r"items\.csv is empty"),
     ],
 )

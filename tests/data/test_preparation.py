@@ -301,9 +301,22 @@ def test_without_a_mapping_raw_behaviors_are_in_the_order_of_the_alphabet(tmp_pa
 
 def test_behaviors_that_nobody_named_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"'b' holds behaviours .* not name: 'fav' \(2 rows\)\. Add .*filters\.behaviors"
+        DataError,
+        match=r"'b' holds behaviours .* not name: 'fav' \(2 rows\)\. Add .*data\.exclude=\{b: '\^fav\$'\}",
     ):
         prepared(tmp_path, BEHAVIORS, columns=Columns(behavior="b"), behaviors=FUNNEL)
+
+
+def test_behaviors_that_nobody_named_may_be_left_out_as_the_error_says(tmp_path: Path) -> None:
+    exclude = {"b": "^fav$"}
+    log = prepared(tmp_path, BEHAVIORS, columns=Columns(behavior="b"), behaviors=FUNNEL, exclude=exclude)
+    assert log.interactions.behavior_names == tuple(FUNNEL)
+    assert dropped(log) == {"excluded": 2}
+
+
+def test_where_no_time_can_be_read_the_error_asks_for_their_format(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"dropped: bad_timestamp 2\. State .*data\.time\.format"):
+        prepared(tmp_path, "user_id,item_id,timestamp\na,x,1.2.3\nb,x,k\n", bad_timestamps="drop")
 
 
 def test_an_empty_behavior_is_one_that_nobody_named(tmp_path: Path) -> None:
