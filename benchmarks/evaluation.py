@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from logs import add_log_options, find_log
@@ -23,6 +23,9 @@ from measuring import available_cores, emit, last_json, run
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "peers"))
 from factors import CUTOFFS, Task, best_of, read_task  # noqa: E402
+
+if TYPE_CHECKING:
+    from recdl.data.interactions import Interactions
 
 CHUNK = 512
 
@@ -80,7 +83,6 @@ def _compare(arguments: argparse.Namespace, folder: str) -> None:
 def _recdl(given: Task, repeats: int) -> dict[str, float]:
     import torch
 
-    from recdl.data.interactions import Interactions
     from recdl.data.queries import Queries, QuerySet
     from recdl.evaluation.measures import measure
     from recdl.evaluation.protocol import EvaluationProtocol
@@ -99,14 +101,7 @@ def _recdl(given: Task, repeats: int) -> dict[str, float]:
             chosen = users[first : first + len(rows)] if (np.diff(rows) == 1).all() else users[rows]
             return (chosen @ items.T).numpy()
 
-    log = Interactions(
-        offsets=given.offsets,
-        items=given.history.astype(np.int32),
-        behaviors=np.zeros(len(given.history), np.int8),
-        timestamps=np.zeros(len(given.history), np.int64),
-        n_items=n_items,
-        behavior_names=("view",),
-    )
+    log = _log(given)
     query_set = QuerySet(
         Queries.at_end(log), np.arange(n_users + 1, dtype=np.int64), given.targets.astype(np.int32)
     )
@@ -138,6 +133,19 @@ def _recdl(given: Task, repeats: int) -> dict[str, float]:
     columns = np.column_stack(list(kept["values"].values()))
     bootstrap_intervals(columns, query_set.people, seed=0, n_bootstrap=1000)
     return found | {"intervals": time.perf_counter() - started}
+
+
+def _log(given: Task) -> "Interactions":
+    from recdl.data.interactions import Interactions
+
+    return Interactions(
+        offsets=given.offsets,
+        items=given.history.astype(np.int32),
+        behaviors=np.zeros(len(given.history), np.int8),
+        timestamps=np.zeros(len(given.history), np.int64),
+        n_items=len(given.items),
+        behavior_names=("view",),
+    )
 
 
 def _loop(given: Task, repeats: int) -> dict[str, float]:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -68,35 +69,32 @@ def fit_network(
         own_cores(settings, processes),
         held_signals() as interruptions,
     ):
-        course = Course(
-            batches,
-            Validation(recommender, validation, settings),
-            settings=settings,
-            folder=folder,
-            interruptions=interruptions,
-        )
+        asked = Validation(recommender, validation, settings)
+        course = Course(batches, asked, settings=settings, folder=folder, interruptions=interruptions)
         path = processes.told(folder.newest() if settings.resume and processes.first else None)
-        done = 0
-        if path is not None:
-            state = read_checkpoint(path)
-            check_same_model(path, state, module)
-            if "optimizers" not in state:
-                module.load_state_dict(state["module"])
-                module.eval()
-                return list(state["curve"])
+        state = {} if path is None else _read(path, module)
+        if state and "optimizers" not in state:
+            module.load_state_dict(state["module"])
+            module.eval()
+            return list(state["curve"])
+        if state:
             log.info("going on from %s", path)
             course.go_on_from(state)
-            done = state["progress"]["batches_in_all"]
+        done = state["progress"]["batches_in_all"] if state else 0
         if not settings.is_over(course.curve):
-            callbacks: list[pl.Callback] = [course]
-            if processes.first:
-                callbacks.append(shown(course, batches, settings))
-            trainer = _trainer(settings, callbacks, processes, batches_done=done)
+            watching = [shown(course, batches, settings)] if processes.first else []
+            trainer = _trainer(settings, [course, *watching], processes, batches_done=done)
             with compiled(module.network, wanted=settings.compile):
                 trainer.fit(module, train_dataloaders=batches)
         _take_the_best(module, course, folder, settings, processes)
     module.eval()
     return course.curve
+
+
+def _read(path: Path, module: FitModule) -> dict[str, Any]:
+    state = read_checkpoint(path)
+    check_same_model(path, state, module)
+    return state
 
 
 def _set(module: FitModule, settings: TrainerSettings, processes: Processes) -> None:
