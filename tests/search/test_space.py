@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from recdl.commands.sweep import check_space
+from recdl.commands.searching import check_space
 from recdl.config import CONFIGS, build, build_model, compose
 from recdl.errors import ConfigError
 from recdl.search.settings import SearchSettings
