@@ -163,6 +163,15 @@ def build_model(node: Mapping[str, Any], *, extras: Mapping[str, Any] | None = N
     return build(node, group="model", extras=extras)
 
 
+def takes_seed(node: Mapping[str, Any]) -> bool:
+    """Return whether something random goes into the model of a node: its constructor asks for a seed.
+
+    Raises:
+        ConfigError: As `check` does.
+    """
+    return "seed" in parameters(_plan(node, group="model", key="model", whole=True).target)
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What is to be constructed, all of it checked."""

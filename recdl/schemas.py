@@ -73,11 +73,23 @@ class SweepSettings(_RunSettings):
     sweep: SearchSettings
 
 
+class TuningSettings(BaseModel):
+    """How many settings of each model a benchmark tries on validation."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    trials: int = Field(ge=1)
+
+
 class BenchmarkSettings(_RunSettings):
     """What `benchmark` is told."""
 
     models: tuple[str, ...] = Field(min_length=1)
+    baselines: tuple[str, ...] | None
+    variants: dict[str, tuple[str, ...]] | None
     overrides: dict[str, tuple[str, ...]] | None
+    seeds: int = Field(ge=1)
+    tuning: TuningSettings
     trials: dict[str, int] | None
 
 

@@ -1,20 +1,26 @@
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from recdl.commands import benchmark
+from recdl.commands.apart import train_apart
+from recdl.commands.contenders import Contender, contenders
 from recdl.config import compose
 from recdl.errors import ConfigError, RecordError
+from recdl.schemas import BenchmarkSettings
+from recdl.signatures import checked_settings
 from tests.scripts.command_line import SHOP, succeed
 
-MODELS = "models=[popularity,item_knn]"
+MODELS = ("models=[popularity,item_knn]", "baselines=null")
 
 
 @pytest.fixture(scope="module")
 def finished(shop: Path) -> str:
     """What the benchmark of two models printed, in the working folder of `shop`."""
-    return succeed(shop, "benchmark.py", *SHOP, MODELS, "run_dir=runs/benchmark")
+    return succeed(shop, "benchmark.py", *SHOP, *MODELS, "run_dir=runs/benchmark")
 
 
 @pytest.fixture
@@ -27,19 +33,23 @@ def trained(shop: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         raise RecordError("no training here")
 
     monkeypatch.chdir(shop)
-    monkeypatch.setattr(benchmark, "_train_apart", note)
+    monkeypatch.setattr(benchmark, "train_apart", note)
     return noted
 
 
 def again(*overrides: str) -> None:
-    benchmark.benchmark(compose("benchmark", [*SHOP, "run_dir=runs/benchmark", MODELS, *overrides]))
+    benchmark.benchmark(compose("benchmark", [*SHOP, "run_dir=runs/benchmark", *MODELS, *overrides]))
+
+
+def entered(config: Mapping[str, Any]) -> list[Contender]:
+    return contenders(config, checked_settings(BenchmarkSettings, config))
 
 
 def test_models_are_trained_and_compared_and_the_report_is_named(shop: Path, finished: str) -> None:
     figures = json.loads((shop / "runs/benchmark/comparison/comparison.json").read_text())
     assert [run["model"] for run in figures["runs"]] == ["popularity", "item_knn"]
     assert figures["reference"] == "popularity"
-    assert finished.startswith("popularity: training\nitem_knn: training\n")
+    assert finished.startswith("popularity: training (1 of 2)\nitem_knn: training (2 of 2)\n")
     assert finished.splitlines()[-4:] == [
         "report: runs/benchmark/comparison/comparison.html",
         "tables: runs/benchmark/comparison/comparison.md runs/benchmark/comparison/comparison.csv",
@@ -89,7 +99,7 @@ def test_the_settings_tried_for_a_model_are_noted_with_its_run(
 @pytest.mark.usefixtures("finished")
 @pytest.mark.parametrize("override", ["seed=1", "overwrite=true", "split.test_fraction=0.2"])
 def test_runs_of_other_settings_are_not_used_again(override: str, trained: list[str]) -> None:
-    with pytest.raises(RecordError, match="no run of popularity, item_knn"):
+    with pytest.raises(RecordError, match="no run of popularity; item_knn, see above"):
         again(override)
     assert trained == ["popularity", "item_knn"]
 
@@ -101,14 +111,14 @@ def test_a_model_that_cannot_be_trained_is_named(
     (tmp_path / "taken").write_text("a file")
     config = {**compose("train", [*SHOP, "model=popularity"]), "run_dir": "taken"}
     with pytest.raises(RecordError, match=r"^popularity was not trained: run_dir=taken is a file"):
-        benchmark._train_apart(config)
+        train_apart(config)
     assert capfd.readouterr().err == ""  # it is told once, by the process that waits
 
 
 def test_without_a_folder_its_name_follows_from_the_settings(trained: list[str]) -> None:
     folders = []
     for overrides in ([], [], ["seed=1"]):
-        config = compose("benchmark", [*SHOP, MODELS, *overrides])
+        config = compose("benchmark", [*SHOP, *MODELS, *overrides])
         folders.append(benchmark._folder(config))
     assert trained == []
     assert folders[0] == folders[1] != folders[2]
@@ -120,6 +130,7 @@ def test_without_a_folder_its_name_follows_from_the_settings(trained: list[str])
     [
         ("[lstm,lstm]", "^models: names one twice: lstm, lstm$"),
         ("[lsmt]", "Could not find 'model/lsmt'"),
+        ("[tuning]", "^models: 'tuning' cannot be the name of a run's folder"),
     ],
 )
 def test_a_list_of_models_that_cannot_be_is_refused_before_any_work(
@@ -135,11 +146,8 @@ def test_a_model_has_overrides_of_its_own_and_a_name_may_be_given_to_them(traine
         "models=[popularity,near,lstm]",
         "overrides={near: ['model=item_knn','model.k=7'], lstm: ['trainer.max_epochs=3','model.max_length=9']}",
     )
-    config = compose("benchmark", [*SHOP, "run_dir=runs/own", "trainer.patience=4", *overrides])
-    points = {
-        name: benchmark._point(config, name, config["overrides"].get(name, ()), Path("runs", name))
-        for name in config["models"]
-    }
+    config = compose("benchmark", [*SHOP, "baselines=null", "trainer.patience=4", *overrides])
+    points = {one.name: one.point for one in entered(config)}
     assert trained == []
     assert points["near"]["model"]["k"] == 7
     assert points["near"]["names"]["model"] == "near"
@@ -153,7 +161,10 @@ def test_a_model_has_overrides_of_its_own_and_a_name_may_be_given_to_them(traine
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ("overrides={gru: ['model.max_length=9']}", "^overrides.gru: is none of models=popularity,item_knn$"),
+        (
+            "overrides={gru: ['model.max_length=9']}",
+            "^overrides.gru: is none of models and baselines: popularity, item_knn$",
+        ),
         (
             "overrides={item_knn: ['split.test_fraction=0.5']}",
             "^overrides.item_knn: split.test_fraction=0.5 would set this run",
@@ -169,3 +180,33 @@ def test_overrides_that_cannot_be_are_refused_before_any_work(
     with pytest.raises(ConfigError, match=message):
         again(overrides)
     assert trained == []
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_baseline_that_the_log_cannot_serve_is_told_and_fails_nothing(
+    shop: Path, trained: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    again("baselines=[recent_popularity]")
+    assert trained == ["recent_popularity"]
+    shown = capsys.readouterr()
+    assert shown.err == (
+        "error: no training here\n"
+        "warning: no run of recent_popularity, see above; the others are kept and used again\n"
+    )
+    figures = json.loads((shop / "runs/benchmark/comparison/comparison.json").read_text())
+    assert figures["left_out"] == [{"name": "recent_popularity", "reason": "no training here"}]
+
+
+@pytest.mark.usefixtures("finished", "trained")
+def test_what_is_finished_when_a_benchmark_is_interrupted_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmark, "train_apart", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        again("models=[popularity,als]")
+    assert capsys.readouterr().err == (
+        "finished, and used again by the same command: popularity (in runs/benchmark)\n"
+    )
