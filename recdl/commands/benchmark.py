@@ -11,11 +11,15 @@ from recdl.commands.apart import train_apart
 from recdl.commands.application import complain
 from recdl.commands.compare import Shown, print_comparison
 from recdl.commands.contenders import COMPARISON, Contender, contenders, space_of, tuned
+from recdl.commands.ingredients import check_refit
 from recdl.commands.together import check_alone
 from recdl.config import build
 from recdl.data.preparation import prepare
+from recdl.data.prepared import PreparedLog
+from recdl.data.splits import split_log
 from recdl.errors import RecdlError, RecordError
 from recdl.evaluation.details import LeftOut
+from recdl.evaluation.measures import check_protocol
 from recdl.evaluation.records import RunRecord
 from recdl.schemas import BenchmarkSettings
 from recdl.search.space import Dimension
@@ -49,6 +53,7 @@ def benchmark(config: Mapping[str, Any]) -> None:
         engine=build(settings.engine, group="engine"),
         progress=settings.progress,
     )
+    _check_ingredients(settings, log)
     runs = _Runs(settings, folder, log.fingerprint, sum(len(one.seeds) for one in runners))
     try:
         for one in runners:
@@ -59,7 +64,8 @@ def benchmark(config: Mapping[str, Any]) -> None:
             print(f"finished, and used again by the same command: {kept} (in {folder})", file=sys.stderr)
         raise
     if runs.finished:
-        print_comparison(list(runs.finished.values()), Shown(left_out=runs.left_out), folder / COMPARISON)
+        shown = Shown(left_out=runs.left_out, one_seed=True)
+        print_comparison(list(runs.finished.values()), shown, folder / COMPARISON)
         print(f"runs: {folder}")
         _tell_of_chance(runners)
     if runs.left_out:
@@ -136,6 +142,18 @@ class _Runs:
         complain(error)
         self.left_out.append(LeftOut(label, str(error)))
         self.failed |= not contender.beside
+
+
+def _check_ingredients(settings: BenchmarkSettings, log: PreparedLog) -> None:
+    """Check once what every run shares, so that it is not told by each of them.
+
+    Raises:
+        RecdlError: If the log cannot be split or measured as the settings say.
+    """
+    check_protocol(build(settings.evaluation, group="evaluation"), log.interactions)
+    split = split_log(build(settings.split, group="split"), log)
+    if settings.refit:
+        check_refit(split)
 
 
 def _folder(config: Mapping[str, Any]) -> Path:

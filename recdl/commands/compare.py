@@ -15,7 +15,7 @@ from recdl.evaluation.details import LeftOut, look_closer
 from recdl.evaluation.folds import FoldedComparison, by_fold, compare_folds, folds_table
 from recdl.evaluation.records import STARTED, RunRecord
 from recdl.evaluation.report import comparison_table, write_comparison
-from recdl.evaluation.seed_words import seeds_table
+from recdl.evaluation.seed_words import one_seed, seeds_table
 from recdl.evaluation.seeds import SeedComparison, by_seed, compare_seeds
 from recdl.evaluation.significance import TestMethod
 from recdl.schemas import CompareSettings
@@ -37,6 +37,7 @@ class Shown:
         item_name: Column of the table of items that names them; None: one whose name says so.
         prepared: Folder of the prepared log; None: where the runs had it.
         left_out: Runs that could not be had.
+        one_seed: Whether of a model with several seeds one run, the first, is shown beside the means over them.
     """
 
     reference: str | None = None
@@ -48,6 +49,7 @@ class Shown:
     item_name: str | None = None
     prepared: str | None = None
     left_out: Sequence[LeftOut] = field(default=())
+    one_seed: bool = False
 
 
 def compare(config: Mapping[str, Any]) -> None:
@@ -103,11 +105,13 @@ def print_comparison(records: Sequence[RunRecord], shown: Shown, output: Path) -
         result = compare_folds(folds, reference=shown.reference, metrics=shown.metrics, test=shown.test)
         _print_folds(result, folds, shown, output)
         return
-    compared = comparison.compare(records, reference=shown.reference, metrics=shown.metrics, test=shown.test)
     groups = by_seed(records)
     # In the table of all runs each seed is a model of its own.
+    single = [group[0] for group in groups] if groups is not None and shown.one_seed else records
+    compared = comparison.compare(single, reference=shown.reference, metrics=shown.metrics, test=shown.test)
     seeds = None if groups is None else compare_seeds(groups, reference=shown.reference, metrics=shown.metrics)
-    _print(compared, records, shown, output, seeds)
+    further = [record for record in records if record not in single]
+    _print(compared, single, shown, output, seeds, further)
     if seeds is not None:
         write_json(output / "seeds.json", seeds.to_json())
         console().print(seeds_table(seeds))
@@ -138,6 +142,7 @@ def _print(
     shown: Shown,
     output: Path,
     seeds: SeedComparison | None = None,
+    further_seeds: Sequence[RunRecord] = (),
 ) -> None:
     known, missing = _background(records[0], shown)
     details = look_closer(
@@ -149,10 +154,13 @@ def _print(
         missing=missing,
         left_out=shown.left_out,
         seeds=seeds,
+        further_seeds=further_seeds,
     )
     written = write_comparison(result, output, details)
     printed = console()
     printed.print(comparison_table(result, width=printed.width))
+    if seeds is not None and further_seeds:
+        print(one_seed(seeds))
     for sentence in wording.queries_needed_for(result, shown.difference):
         print(sentence)
     for sentence in missing:

@@ -44,6 +44,7 @@ class Details:
         left_out: Runs that are not in the comparison.
         notes: By label, what must be known of a run to read its figures.
         seeds: Models by the means over their seeds; None where no model has several.
+        further_seeds: Runs with other seeds than the one that is shown of their model.
         groupings: Figures by groups of users and of items that the runs were evaluated with.
     """
 
@@ -55,6 +56,7 @@ class Details:
     left_out: tuple[LeftOut, ...] = ()
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     seeds: SeedComparison | None = None
+    further_seeds: tuple[RunRecord, ...] = ()
     groupings: tuple[Grouping, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -82,6 +84,7 @@ def look_closer(
     missing: Sequence[str] = (),
     left_out: Sequence[LeftOut] = (),
     seeds: SeedComparison | None = None,
+    further_seeds: Sequence[RunRecord] = (),
 ) -> Details:
     """Look at the runs of a comparison beyond their figures.
 
@@ -95,6 +98,7 @@ def look_closer(
         missing: What could not be had, such as the log, a sentence each.
         left_out: Runs that could not be compared.
         seeds: Models by the means over their seeds.
+        further_seeds: Runs with other seeds than the one that the comparison has of their model.
 
     Raises:
         DataError: If `pair` names no two runs of the comparison.
@@ -125,6 +129,7 @@ def look_closer(
         missing=tuple(told),
         left_out=tuple(left_out),
         seeds=seeds,
+        further_seeds=tuple(further_seeds),
         groupings=tuple(groupings(of_runs, comparison.primary, segmented=bias is not None)),
         notes={label: tuple(notes) for label, record in of_runs.items() if (notes := _notes(record))},
     )

@@ -47,7 +47,7 @@ def write_comparison(comparison: Comparison, folder: Path, details: Details | No
     written = Written(*(folder / f"comparison.{ending}" for ending in ("html", "json", "md", "csv")))
     write_json(written.data, {"format_version": FORMAT_VERSION, **comparison.to_json(), **details.to_json()})
     write_text(written.markdown, markdown(comparison, details))
-    write_text(written.table, csv_table(comparison))
+    write_text(written.table, csv_table(comparison, details.further_seeds))
     write_text(written.page, comparison_page(comparison, details))
     return written
 

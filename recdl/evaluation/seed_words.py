@@ -10,6 +10,32 @@ from recdl.evaluation.seeds import SeedComparison, SeedFigure, SeedGroup
 from recdl.metrics.registry import better
 
 
+def finding(comparison: SeedComparison, metric: str) -> str:
+    """Say in a sentence what came out over seeds: the best of single runs would be the luckiest one."""
+    best = best_first(comparison, metric)[0]
+    figure = best.figures[metric]
+    seeds = f" over {len(best.seeds)} seeds" if len(best.seeds) > 1 else ""
+    text = f"{best.label} has the highest {wording.metric_name(metric)}, {over_seeds(figure)}{seeds}"
+    others = [group.figures[metric] for group in comparison.groups if group is not best]
+    if not others:
+        return f"{text}. There is no other model to compare it with."
+    if figure.difference is None:
+        worse = sum(other.significant for other in others)
+        return f"{text}; it is the reference, and {worse} of the {len(others)} others are significantly worse."
+    if figure.significant:
+        more = seed_difference(figure)
+        return f"{text}: significantly more than the reference, {comparison.reference} ({more})."
+    return f"{text}, but the difference to the reference, {comparison.reference}, may be chance."
+
+
+def one_seed(comparison: SeedComparison) -> str:
+    """Say of which models one run stands for several seeds in what shows single runs."""
+    several = [group for group in comparison.groups if len(group.seeds) > 1]
+    seeds = sorted({group.seeds[0] for group in several})
+    named = ", ".join(group.label for group in several)
+    return f"Of {named} one run stands here and below: seed {', '.join(map(str, seeds))}."
+
+
 def over_seeds(figure: SeedFigure) -> str:
     """Write a mean with its standard deviation: "0.1234 ± 0.0012"; of a single seed the figure alone."""
     deviation = "" if figure.deviation is None else f" ± {wording.number(figure.deviation)}"

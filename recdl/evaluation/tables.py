@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from recdl.evaluation import seed_words, wording
 from recdl.evaluation.comparison import ComparedRun, Comparison
 from recdl.evaluation.details import Details
-from recdl.evaluation.results import primary_of
+from recdl.evaluation.records import RunRecord
+from recdl.evaluation.results import PART, primary_of
 
 _CSV_HEAD = (
     "run",
@@ -29,8 +30,10 @@ _UNKNOWN = "\N{EN DASH}"
 _SPECIAL = re.compile(r"([\\`*_\[\]<>#|~])")
 
 
-def csv_table(comparison: Comparison) -> str:
+def csv_table(comparison: Comparison, further_seeds: Sequence[RunRecord] = ()) -> str:
     """Return a row a run and figure, with its interval and its difference to the reference where it has these.
+
+    Runs with further seeds of the models come last, untested: their model is, by the means over seeds.
 
     Metrics on test have their names ("ndcg@10"); everything else has those of the run record
     ("validation/ndcg@10", "time/fit_seconds"). Numbers are whole, for further calculation; empty is not known.
@@ -58,6 +61,12 @@ def csv_table(comparison: Comparison) -> str:
         others = {name: value for name, value in run.metrics.items() if not _is_figure(run, name)}
         for name, value in others.items():
             writer.writerow([*own, name, value, *[""] * (len(_CSV_HEAD) - 5)])
+    figures = {f"{PART}/{name}": name for name in comparison.runs[0].figures}
+    for record in further_seeds:
+        own = [record.identity.model, record.identity.model, record.identity.seed]
+        for name, value in record.metrics.items():
+            ends = record.intervals.get(name, ("", ""))
+            writer.writerow([*own, figures.get(name, name), value, *ends, *[""] * (len(_CSV_HEAD) - 7)])
     return text.getvalue()
 
 
@@ -65,7 +74,11 @@ def markdown(comparison: Comparison, details: Details) -> str:
     """Return the report in GitHub's Markdown: figures, cost, segments, how it was measured."""
     parts = [
         f"## {wording.count(len(comparison.runs), 'run')} on {_plain(comparison.data.name)}",
-        _plain(wording.finding(comparison)),
+        _plain(
+            wording.finding(comparison)
+            if details.seeds is None
+            else seed_words.finding(details.seeds, comparison.primary)
+        ),
         _plain(wording.subject(comparison)),
         *(f"> **Left out: {_plain(one.name)}.** {_plain(one.reason)}" for one in details.left_out),
         *(
@@ -73,9 +86,10 @@ def markdown(comparison: Comparison, details: Details) -> str:
             for label, sentences in details.notes.items()
             for sentence in sentences
         ),
+        *_seeds(details),
+        *_one_seed(details),
         _figures(comparison),
         _list(wording.legend(comparison)),
-        *_seeds(details),
         "### Cost",
         _cost(comparison),
         *_segments(comparison, details),
@@ -175,6 +189,13 @@ def _seeds(details: Details) -> Iterator[str]:
     heads = ["model", *(wording.metric_name(name) for name in found.metrics), "seeds", "settings tried"]
     yield _table(heads, rows)
     yield _list(seed_words.seeds_legend(found))
+
+
+def _one_seed(details: Details) -> Iterator[str]:
+    if details.seeds is not None:
+        yield "### Runs"
+        if details.further_seeds:
+            yield _plain(seed_words.one_seed(details.seeds))
 
 
 def _groupings(comparison: Comparison, details: Details) -> Iterator[str]:

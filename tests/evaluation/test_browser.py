@@ -94,7 +94,7 @@ def told(page: str, folder: Path, script: str, *options: str) -> Any:
 
 def test_a_click_on_a_heading_sorts_the_table_both_ways(page: str, tmp_path: Path) -> None:
     script = """
-        const table = document.querySelector("table.sortable");
+        const table = document.querySelector('section[aria-labelledby="figures"] table');
         const labels = () => [...table.tBodies[0].rows].map((row) => row.cells[0].dataset.value);
         const heading = (name) => [...table.querySelectorAll("button")].find((one) => one.textContent === name);
         const shown = [labels()];

@@ -9,7 +9,7 @@ from scipy import stats
 from recdl.commands.points import note_trials
 from recdl.errors import DataError
 from recdl.evaluation.records import RunRecord
-from recdl.evaluation.seed_words import seeds_table
+from recdl.evaluation.seed_words import finding, one_seed, seeds_table
 from recdl.evaluation.seeds import by_seed, compare_seeds, seed_test
 from recdl.evaluation.significance import holm, paired_test
 from tests.evaluation.runs import write_run
@@ -48,6 +48,33 @@ def test_a_group_has_the_mean_and_the_deviation_of_its_seeds(tmp_path: Path) -> 
     assert figure.by_seed == (0.4, 0.5, 0.6) and lstm.seeds == (0, 1, 2)
     assert seeds_table(comparison).row_count == 2
     assert comparison.to_json()["groups"][1]["figures"]["ndcg@10"]["mean"] == pytest.approx(0.5)
+
+
+def test_what_came_out_is_said_of_the_best_mean_and_not_of_the_luckiest_seed(tmp_path: Path) -> None:
+    shares = {("ease", 0): 0.5, ("lstm", 0): 0.1, ("lstm", 1): 0.7, ("popularity", 0): 0.0}
+    runs = [_run(tmp_path, model, seed, share) for (model, seed), share in shares.items()]
+    groups = by_seed(runs)
+    assert groups is not None
+    said = finding(compare_seeds(groups, reference="popularity"), "ndcg@10")
+    assert said == (
+        "ease has the highest NDCG@10, 0.5000: significantly more than the reference, popularity "
+        "(+0.5000, p < 0.001)."
+    )
+    of_reference = finding(compare_seeds(groups, reference="ease"), "ndcg@10")
+    assert of_reference.endswith("; it is the reference, and 1 of the 2 others are significantly worse.")
+    ahead = finding(compare_seeds(groups[1:], reference="popularity"), "ndcg@10")
+    assert ahead == (
+        "lstm has the highest NDCG@10, 0.4000 ± 0.4243 over 2 seeds, but the difference to the reference,"
+        " popularity, may be chance."
+    )
+    assert finding(compare_seeds(groups[1:2]), "ndcg@10").endswith("There is no other model to compare it with.")
+
+
+def test_it_is_said_of_which_models_one_seed_is_shown(tmp_path: Path) -> None:
+    runs = [_run(tmp_path, "popularity", 0, 0.1), *(_run(tmp_path, "lstm", seed, 0.5) for seed in (3, 4))]
+    groups = by_seed(runs)
+    assert groups is not None
+    assert one_seed(compare_seeds(groups)) == "Of lstm one run stands here and below: seed 3."
 
 
 def test_p_values_are_of_the_seed_test_and_corrected_for_all_the_tests(tmp_path: Path) -> None:

@@ -37,6 +37,16 @@ def test_csv_has_a_row_a_run_and_figure_with_whole_numbers(comparison: Compariso
     assert (reference["low"], reference["difference"], reference["significant"]) == ("0.24", "", "")
 
 
+def test_csv_has_runs_with_further_seeds_last_and_untested(comparison: Comparison, tmp_path: Path) -> None:
+    further = write_run(tmp_path / "c", "strong", columns={"ndcg@1": [1.0] * 4}, users=USERS, seed=1)
+    rows = list(csv.DictReader(io.StringIO(csv_table(comparison, [further]))))
+    last = [row for row in rows if row["seed"] == "1"]
+    assert rows[-len(last) :] == last
+    row = next(row for row in last if row["metric"] == "ndcg@1")
+    assert (row["run"], row["value"], row["low"], row["high"]) == ("strong", "1.0", "0.99", "1.01")
+    assert (row["difference"], row["p_value"], row["significant"]) == ("", "", "")
+
+
 def test_csv_has_what_else_a_run_measured_by_its_name_in_the_record(comparison: Comparison) -> None:
     rows = {(row["run"], row["metric"]): row for row in csv.DictReader(io.StringIO(csv_table(comparison)))}
     assert float(rows["strong", "time/fit_seconds"]["value"]) == 1.0

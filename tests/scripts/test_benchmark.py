@@ -9,7 +9,7 @@ from recdl.commands import benchmark
 from recdl.commands.apart import train_apart
 from recdl.commands.contenders import Contender, contenders
 from recdl.config import compose
-from recdl.errors import ConfigError, RecordError
+from recdl.errors import ConfigError, RecdlError, RecordError
 from recdl.schemas import BenchmarkSettings
 from recdl.signatures import checked_settings
 from tests.scripts.command_line import SHOP, succeed
@@ -210,3 +210,19 @@ def test_what_is_finished_when_a_benchmark_is_interrupted_is_told(
     assert capsys.readouterr().err == (
         "finished, and used again by the same command: popularity (in runs/benchmark)\n"
     )
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("evaluation.item_groups=[category]", "^evaluation.item_groups: the log has no table of items"),
+        ("split.test_from=2035-01-01", "2035-01-01"),
+    ],
+)
+def test_what_would_fail_every_run_is_told_once_before_any(
+    override: str, message: str, trained: list[str]
+) -> None:
+    with pytest.raises(RecdlError, match=message):
+        again(override)
+    assert trained == []

@@ -1,5 +1,6 @@
 """Who takes part in a benchmark, and what chance and tuning do with them."""
 
+import csv
 import json
 import runpy
 import sys
@@ -158,6 +159,22 @@ def test_runs_of_one_model_are_one_row_over_seeds_beside_a_model_without_chance(
     assert found["groups"][1]["figures"]["ndcg@10"]["by_seed"] == pytest.approx(by_seed, abs=1e-7)
 
 
+def test_sections_on_single_runs_show_one_seed_and_the_table_for_programs_all(seeded: Path) -> None:
+    folder = seeded / "runs/seeds/comparison"
+    figures = json.loads((folder / "comparison.json").read_text())
+    assert [(run["model"], run["seed"]) for run in figures["runs"]] == [("popularity", 0), ("als", 0)]
+    with (folder / "comparison.csv").open() as opened:
+        rows = [row for row in csv.DictReader(opened) if row["metric"] == "ndcg@10"]
+    assert sorted((row["model"], row["seed"]) for row in rows) == [
+        ("als", "0"),
+        ("als", "1"),
+        ("als", "2"),
+        ("popularity", "0"),
+    ]
+    assert "Of als one run stands here and below: seed 0." in (folder / "comparison.html").read_text()
+    assert "Of als one run stands here and below: seed 0." in (folder / "comparison.md").read_text()
+
+
 def test_more_seeds_go_on_with_those_that_are_finished(seeded: Path) -> None:
     assert (seeded / "again.txt").read_text().splitlines()[:4] == [
         "popularity: finished before, used again (1 of 4)",
@@ -173,7 +190,7 @@ def test_each_has_the_same_number_of_settings_tried_and_it_is_noted(searched: tu
     runs = [RunRecord.open(folder / "runs/tuned" / name) for name in ("popularity", "als-seed0", "als-seed1")]
     assert [run.trials for run in runs] == [2, 2, 2]
     figures = json.loads((folder / "runs/tuned/comparison/comparison.json").read_text())
-    assert [run["trials"] for run in figures["runs"]] == [2, 2, 2]
+    assert [run["trials"] for run in figures["runs"]] == [2, 2]
 
 
 def test_all_seeds_run_with_what_was_best_on_validation_and_trials_are_not_asked_for_test(
