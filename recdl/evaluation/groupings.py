@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recdl.evaluation.groups import ACTIVITY, NEWNESS, POPULARITY
+from recdl.evaluation.groups import ACTIVITY, NEWNESS, NOT_KNOWN, POPULARITY
 from recdl.evaluation.records import RunRecord
 from recdl.evaluation.results import PART
 
@@ -46,8 +46,13 @@ class Grouping:
 
     def gap(self, label: str) -> float:
         """Return the highest less the lowest figure of a run over the groups; 0 if it has none."""
-        values = self.values(label).values()
+        values = self.known_values(label).values()
         return max(values, default=0.0) - min(values, default=0.0)
+
+    def known_values(self, label: str) -> dict[str, float]:
+        """Return the same but for the group of whom the column says nothing, if there are others."""
+        values = self.values(label)
+        return {name: value for name, value in values.items() if name != NOT_KNOWN} or values
 
     def values(self, label: str) -> dict[str, float]:
         """Return the figures of a run by group, where it has one."""

@@ -21,6 +21,9 @@ ACTIVITY, NEWNESS, POPULARITY = "activity", "newness", "popularity"
 MOST_GROUPS = 20
 """Values of a column that are groups of their own, the most frequent ones; the others are one group."""
 
+NOT_KNOWN = "not known"
+"""The group of those for whom a column says nothing: no value of it, so no gap is measured to it."""
+
 Group = tuple[str, npt.NDArray[np.bool_]]
 Floats = npt.NDArray[np.float64]
 
@@ -53,7 +56,8 @@ def by_group(
     `users`: by way of grouping and group, `n_queries` and the mean of every metric of single queries over them.
     `items`: by way of grouping and group, `n_items` (candidates), `n_targets`, the share that the group has of the
     train events (`events`) and of the places in lists (`exposure@k`), and the share of its targets that are found
-    (`recall@k`). `gaps`: the largest less the smallest of a figure over the groups of a way of grouping.
+    (`recall@k`). `gaps`: the largest less the smallest of a figure over the groups of a way of grouping, but for
+    those of whom the column says nothing.
 
     Args:
         values: (n_queries,) by metric.
@@ -80,7 +84,7 @@ def by_group(
         f"{name}/{figure}": gap
         for kind in (users, items)
         for name, groups in kind.items()
-        for figure, gap in _gaps(list(groups.values())).items()
+        for figure, gap in _gaps([of for group, of in groups.items() if group != NOT_KNOWN]).items()
     }
     return {"users": users, "items": items, "gaps": gaps}
 
@@ -116,7 +120,7 @@ def _user_groups(name: str, query_set: QuerySet, train: Interactions) -> list[Gr
     told = np.zeros(len(people), np.bool_)
     for _, chosen in rows:
         told |= chosen
-    return [*rows, ("not known", ~told)]
+    return [*rows, (NOT_KNOWN, ~told)]
 
 
 def _item_groups(name: str, train: Interactions, protocol: EvaluationProtocol) -> list[Group]:
@@ -128,7 +132,7 @@ def _item_groups(name: str, train: Interactions, protocol: EvaluationProtocol) -
     separator = category.separator if category is not None and category.column == name else None
     groups = _by_column(train.item_table, name, separator=separator)
     told = np.any([chosen for _, chosen in groups], axis=0) if groups else np.zeros(train.n_items, np.bool_)
-    return [*groups, ("not known", ~told)]
+    return [*groups, (NOT_KNOWN, ~told)]
 
 
 def _by_column(table: "pa.Table", name: str, *, separator: str | None = None) -> list[Group]:

@@ -119,8 +119,8 @@ def _gap_panel(comparison: Comparison, grouping: Grouping) -> RangePanel:
     x = Scale(0.0, values[-1], _SIDE, WIDTH - _SIDE)
     rows = []
     for place, run in enumerate(runs):
-        own = by_run[run.label]
-        lowest, highest = min(own, key=own.__getitem__), max(own, key=own.__getitem__)
+        own, known = by_run[run.label], grouping.known_values(run.label)
+        lowest, highest = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
         rows.append(
             Row(
                 label=run.label,

@@ -123,6 +123,17 @@ def test_markdown_and_json_hold_the_same(records: list[RunRecord], tmp_path: Pat
     assert told["groups"][0]["groups"][0]["figures"] == {"popularity": 0.25, "lstm (seed=0)": 0.75}
 
 
+def test_what_a_column_says_nothing_of_is_a_dot_and_no_end_of_the_gap(tmp_path: Path) -> None:
+    groups = _groups(0.75, 0.5)
+    groups["users"]["region"]["not known"] = {"n_queries": 9, "ndcg@10": 0.125}
+    runs = [_run(tmp_path, "lstm", 0, HITS, groups)]
+    (region, _) = groupings({"lstm": runs[0]}, "ndcg@10", segmented=True)
+    assert region.gap("lstm") == 0.25
+    (panel,) = gap_panels(compare(runs), [region])
+    assert panel.rows[0].below == "lowest: <b>south</b>, highest: north"
+    assert len(panel.rows[0].dots) == 3
+
+
 def test_a_row_of_groups_is_as_long_as_the_gap_and_names_its_ends(records: list[RunRecord]) -> None:
     comparison, details = _details(records)
     region, _ = gap_panels(comparison, details.groupings)

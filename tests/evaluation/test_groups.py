@@ -66,6 +66,13 @@ def test_the_gap_is_the_best_group_less_the_worst() -> None:
     assert gaps["newness/popularity@2"] == pytest.approx(1.0)
 
 
+def test_users_of_whom_a_column_says_nothing_are_no_end_of_its_gap() -> None:
+    found = _found(user_groups=("age",))
+    ages = {group: figures["ndcg@2"] for group, figures in found["users"]["age"].items()}
+    assert found["gaps"]["age/ndcg@2"] == pytest.approx(abs(ages["old"] - ages["young"]))
+    assert max(ages.values()) - min(ages.values()) > found["gaps"]["age/ndcg@2"]
+
+
 def test_users_are_grouped_by_a_column_of_their_table() -> None:
     users = _found(user_groups=("age",))["users"]["age"]
     assert {group: figures["n_queries"] for group, figures in users.items()} == {
