@@ -118,7 +118,7 @@ class _Runs:
     def _tuned(self, contender: Contender, space: Sequence[Dimension]) -> tuple[dict[str, Any], int]:
         trials = self.settings.tuning.trials
         if space and trials > 1:
-            print(f"{contender.name}: trying {trials} settings on validation", flush=True)
+            print(f"{contender.name}: choosing among {trials} settings by validation", flush=True)
         return tuned(
             contender,
             space,

@@ -186,7 +186,7 @@ def test_more_seeds_go_on_with_those_that_are_finished(seeded: Path) -> None:
 
 def test_each_has_the_same_number_of_settings_tried_and_it_is_noted(searched: tuple[Path, str]) -> None:
     folder, printed = searched
-    assert "als: trying 2 settings on validation" in printed
+    assert "als: choosing among 2 settings by validation" in printed
     runs = [RunRecord.open(folder / "runs/tuned" / name) for name in ("popularity", "als-seed0", "als-seed1")]
     assert [run.trials for run in runs] == [2, 2, 2]
     figures = json.loads((folder / "runs/tuned/comparison/comparison.json").read_text())
