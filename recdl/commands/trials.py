@@ -113,9 +113,9 @@ def stop(running: Mapping[int, Running]) -> None:
     """End the trials that are under way, and wait for them."""
     for one in running.values():
         one.process.terminate()
+        one.connection.close()  # a trial that holds signals back may wait for what is said of its epoch
     for one in running.values():
         one.process.join()
-        one.connection.close()
 
 
 def _death(status: int | None) -> str:
