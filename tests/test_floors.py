@@ -15,6 +15,7 @@ PACKAGE = Path(recdl.__file__).parent
 FLOORS = {
     "recdl": 0,  # the version
     "recdl.errors": 0,
+    "recdl.compiling": 0,
     "recdl.storage": 0,
     "recdl.threads": 0,
     "recdl.metrics": 1,

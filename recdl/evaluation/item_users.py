@@ -3,9 +3,10 @@
 import numpy as np
 import numpy.typing as npt
 
+from recdl.compiling import compiled
 from recdl.data.interactions import Interactions
 from recdl.metrics.lists import Sets, Train
-from recdl.models.compiled import compiled, read_only
+from recdl.models.compiled import read_only
 
 MOST_USERS = 16_384
 """Users that `diversity` goes by, at most: a draw of train's, the same in every run."""

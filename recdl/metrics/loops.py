@@ -1,24 +1,17 @@
 """Loops over lists and histories, compiled when they are first called; a query at a time."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
-import numba
 import numpy as np
 import numpy.typing as npt
 
-_Loop = TypeVar("_Loop", bound=Callable[..., Any])
+from recdl.compiling import compiled
+
 _Floats = npt.NDArray[np.float64]
 _Longs = npt.NDArray[np.int64]
 _Items = npt.NDArray[np.int32]
 _Words = npt.NDArray[np.uint64]
 
 
-def _compiled(loop: _Loop) -> _Loop:
-    return cast(_Loop, numba.njit(nogil=True, cache=True, error_model="numpy")(loop))
-
-
-@_compiled
+@compiled
 def mark_repeated(
     lists: _Items, starts: _Longs, ends: _Longs, items: _Items, n_items: int, found: npt.NDArray[np.bool_]
 ) -> None:
@@ -32,7 +25,7 @@ def mark_repeated(
             found[query, place] = item >= 0 and last[item] == query
 
 
-@_compiled
+@compiled
 def add_similarities_of_bits(lists: _Items, offsets: _Longs, rows: _Items, bits: _Words, sums: _Floats) -> None:
     """As `add_similarities`, by what `set_bits` has made: what two sets share is counted 64 members at a time.
 
@@ -57,7 +50,7 @@ def add_similarities_of_bits(lists: _Items, offsets: _Longs, rows: _Items, bits:
             sums[query, place] = similarity
 
 
-@_compiled
+@compiled
 def set_bits(items: _Items, offsets: _Longs, members: _Items, bits: _Words) -> None:
     """Set in each row of `bits` (n, n_words), of zeros, the bits of the members that an item's set has.
 
@@ -72,7 +65,7 @@ def set_bits(items: _Items, offsets: _Longs, members: _Items, bits: _Words) -> N
             bits[row, members[x] >> 6] |= np.uint64(1) << np.uint64(members[x] & 63)
 
 
-@_compiled
+@compiled
 def _shared(one: _Words, other: _Words) -> int:
     """Return how many bits both rows have, counted in all bytes of a word at once: several words at a time."""
     n = np.uint64(0)
@@ -85,7 +78,7 @@ def _shared(one: _Words, other: _Words) -> int:
     return int(n)
 
 
-@_compiled
+@compiled
 def add_similarities(lists: _Items, offsets: _Longs, members: _Items, n_members: int, sums: _Floats) -> None:
     """Set `sums` (n_queries, length) to the cosines of all pairs among the first items of each list.
 
@@ -111,7 +104,7 @@ def add_similarities(lists: _Items, offsets: _Longs, members: _Items, n_members:
                     total[members[x]] = 0.0
 
 
-@_compiled
+@compiled
 def add_divergences(
     lists: _Items,
     starts: _Longs,

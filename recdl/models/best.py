@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recdl.models.compiled import compiled, compiled_without_nan
+from recdl.compiling import compiled
+from recdl.models.compiled import compiled_without_nan
 from recdl.models.heap import into_order, sift_down, sift_up, worse
 from recdl.threads import in_threads
 

@@ -1,41 +1,27 @@
-"""How loops are compiled.
+"""Loops over matrices: further ways to compile them, and what they work on."""
 
-Numba compiles a loop when it is first called, some seconds for a model's, and keeps the machine code in
-`__pycache__` beside the source or, where that cannot be written to, in the user's cache. Compiled loops release
-the interpreter's lock, so that `recdl.threads` can share them.
-
-What was kept is made anew when its own file changes, not when a file does from which it calls a loop: who works on
-`heap.py` or `cholesky.py` deletes `recdl/models/__pycache__` afterwards.
-"""
-
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 import numba
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-_Loop = TypeVar("_Loop", bound=Callable[..., Any])
+from recdl.compiling import Loop, compiled
 
 _MARGIN = 128
 """Elements, more than any vector unit takes in one turn of a loop."""
 
 
-def compiled(loop: _Loop) -> _Loop:
-    """Compile `loop` when it is first called; it is to be called with arrays alone, and from any thread."""
-    return cast(_Loop, numba.njit(nogil=True, cache=True, error_model="numpy")(loop))
-
-
-def compiled_fast(loop: _Loop) -> _Loop:
+def compiled_fast(loop: Loop) -> Loop:
     """As `compiled`, but sums are taken in another order, several elements at a time, the same on every call."""
     allowed = {"reassoc", "contract", "nsz", "arcp"}  # but NaN and infinity stay what they are
-    return cast(_Loop, numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=allowed)(loop))
+    return cast(Loop, numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=allowed)(loop))
 
 
-def compiled_without_nan(loop: _Loop) -> _Loop:
+def compiled_without_nan(loop: Loop) -> Loop:
     """As `compiled`, but void for arrays with NaN, so that maxima are found several at once."""
-    return cast(_Loop, numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"nnan", "nsz"})(loop))
+    return cast(Loop, numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"nnan", "nsz"})(loop))
 
 
 @compiled

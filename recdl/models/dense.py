@@ -5,10 +5,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from recdl.compiling import compiled
 from recdl.data.queries import Candidates, Queries
 from recdl.errors import DataError
 from recdl.models.best import best_of_line, workspace
-from recdl.models.compiled import compiled, read_only
+from recdl.models.compiled import read_only
 from recdl.models.protocol import Recommender
 from recdl.threads import in_threads
 

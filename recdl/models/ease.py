@@ -7,12 +7,13 @@ import numpy.typing as npt
 from scipy.linalg import lapack
 from scipy.sparse import csr_array
 
+from recdl.compiling import compiled
 from recdl.data.interactions import Interactions
 from recdl.data.matrix import Sparse
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, DataError, RecordError
 from recdl.models.cholesky import solve_in_place
-from recdl.models.compiled import Rows, compiled, scratch
+from recdl.models.compiled import Rows, scratch
 from recdl.models.matrix_state import restored_matrix
 from recdl.models.memory import check_memory
 from recdl.models.nearest import Terms, gram_triangle, mirror, nearest, product

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from recdl.compiling import compiled
 from recdl.data.matrix import Sparse
 from recdl.data.queries import Candidates, Queries
 from recdl.errors import DataError
-from recdl.models.compiled import Rows, compiled
+from recdl.models.compiled import Rows
 from recdl.models.heap import N_BUCKETS, into_order, lower_bound, sift_down, sift_up, worse
 from recdl.models.nearest import add_products, add_products_and_mark
 from recdl.models.protocol import Factor, Factored

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from recdl.models.compiled import compiled
+from recdl.compiling import compiled
 
 N_BUCKETS = 4096
 """Of values by the first twelve bits of a float32: its sign, its exponent and an eighth of an octave."""

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from recdl.compiling import compiled
 from recdl.data.matrix import Sparse, sparse_rows
-from recdl.models.compiled import Rows, compiled
+from recdl.models.compiled import Rows
 from recdl.models.heap import sift_down, sift_up, worse
 from recdl.models.memory import check_memory
 from recdl.models.sums import work_of

@@ -8,9 +8,10 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import Progress
 
+from recdl.compiling import compiled
 from recdl.data.queries import Candidates, Queries
 from recdl.errors import DataError
-from recdl.models.compiled import compiled, read_only
+from recdl.models.compiled import read_only
 from recdl.models.dense import DenseSearch
 from recdl.models.fused import FusedSearch
 from recdl.models.listed import ListedSearch

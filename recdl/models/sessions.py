@@ -6,11 +6,12 @@ from typing import Literal, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from recdl.compiling import compiled
 from recdl.data.interactions import Interactions
 from recdl.data.matrix import Sparse, check_items, user_item_matrix
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, RecordError
-from recdl.models.compiled import Rows, compiled
+from recdl.models.compiled import Rows
 from recdl.models.heap import sift_down, sift_up
 from recdl.models.matrix_state import flat, restored_matrix
 from recdl.models.protocol import RankingTask, State

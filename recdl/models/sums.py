@@ -3,8 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+from recdl.compiling import compiled
 from recdl.data.matrix import Sparse
-from recdl.models.compiled import Rows, compiled
+from recdl.models.compiled import Rows
 
 
 def row_sums(rows: Sparse, *, power: int = 1) -> npt.NDArray[np.float64]:
