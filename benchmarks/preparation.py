@@ -51,7 +51,13 @@ SIDES: dict[str, Callable[[Path, Path, int], Counts]] = {
 """Who prepares: each is given the CSV file, an empty folder, and how many events a user or item must have."""
 
 _IMPORTED = {
-    "recdl": ("ibis.backends.duckdb", "recdl.data.preparation", "recdl.data.splits"),
+    "recdl": (
+        "ibis.backends.duckdb",
+        "recdl.data.preparation",
+        "recdl.data.sorting",
+        "recdl.data.splits",
+        "numba.np.arraymath",  # numba imports it, and scipy with it, when it loads its first loop
+    ),
     "duckdb": ("duckdb",),
     "pandas": (),
     "polars": ("polars",),
@@ -152,7 +158,7 @@ def csv_of(log: Path, folder: Path) -> Path:
     if not path.exists() or path.stat().st_mtime < log.stat().st_mtime:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        pyarrow.csv.writecsv_of(pq.read_table(log, columns=["user_id", "item_id", "timestamp"]), partial)
+        pyarrow.csv.write_csv(pq.read_table(log, columns=["user_id", "item_id", "timestamp"]), partial)
         partial.replace(path)
     return path
 

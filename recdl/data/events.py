@@ -254,7 +254,7 @@ def audit(
     if dropped["bad_weight"] and log.bad_weights == "error":
         with reader() as connection:
             raise _bad_weight(connection, log, opened, dropped["bad_weight"])
-    codes, names = _behavior_codes(log, opened.label, found)
+    codes, names = behavior_codes(log, opened.label, found)
     dropped["behavior_not_kept"] = sum(n for raw, n in found.items() if raw not in codes)
     total = sum(row["n"] for row in rows)
     return Audit(total, {reason: dropped[reason] for reason in REASONS}, codes, names)
@@ -316,7 +316,7 @@ def _reason(events: Any, log: FileLog) -> Any:
     )
 
 
-def _behavior_codes(log: FileLog, label: str, found: "Counter[str]") -> tuple[dict[str, int], tuple[str, ...]]:
+def behavior_codes(log: FileLog, label: str, found: "Counter[str]") -> tuple[dict[str, int], tuple[str, ...]]:
     """Return the code of each raw value kept, and the names by code."""
     if log.behaviors is not None:
         meaning = {raw: name for name, values in log.behaviors.items() for raw in values}

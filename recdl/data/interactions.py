@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from recdl.data.selecting import offsets_where, selected
 from recdl.errors import DataError, RecordError
+from recdl.storage import array_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -146,7 +147,9 @@ class Interactions:
     def save(self, folder: Path) -> None:
         """Write one `.npy` file an array into `folder`."""
         for name in (*_ARRAYS, *self.optional_arrays()):
-            np.save(folder / f"{name}.npy", getattr(self, name))
+            array: npt.NDArray[Any] = getattr(self, name)
+            with array_file(folder / f"{name}.npy", array.dtype.type, len(array)) as append:
+                append(array)
 
     @classmethod
     def load(

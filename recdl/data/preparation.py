@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 
 from recdl.data.attributes import encode_tables
@@ -18,11 +17,12 @@ from recdl.data.core import left_without
 from recdl.data.engine import writing_errors
 from recdl.data.engines.embedded import Embedded
 from recdl.data.engines.protocol import Engine, Workspace
-from recdl.data.events import Audit, audit, kept_events, open_log, session_numbers
+from recdl.data.events import Audit, OpenedLog, audit, kept_events, open_log, session_numbers
 from recdl.data.forgotten import Forgotten
 from recdl.data.interactions import Interactions
 from recdl.data.leftovers import remove_leftovers
 from recdl.data.masking import Mask, masked_events
+from recdl.data.plain import PlainLog, read_plain
 from recdl.data.prepared import FORMAT_VERSION, PreparedLog, content_fingerprint, event_counts
 from recdl.data.prepared_source import PreparedSource
 from recdl.data.reading import Source, as_file, identity
@@ -107,6 +107,16 @@ def _silent(_: str) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+@dataclass(frozen=True, eq=False)
+class _Whole:
+    """A log before the filters, and the ids of its users and items by index."""
+
+    interactions: Interactions
+    users: pa.Array
+    items: pa.Array
+    found: Audit
+
+
 @dataclass(frozen=True)
 class _Encoded:
     """Events as `user, item, behavior, time` (integers), and `id, index` of users and items.
@@ -128,25 +138,18 @@ def _write(
         log = as_file(source, scratch)
         opened = open_log(log, scratch)
         mask = Mask(log.privacy, log.privacy.key(), forgotten)
-    with engine.workspace(scratch) as work:
-        with stage(f"reading {opened.label}"), opened.errors():
-            rows = work.read_events("rows", log, opened)
-            found = audit(rows, log, opened, fetch=work.fetch, reader=work.reader)
+    with stage(f"reading {opened.label}"):
+        plain = read_plain(log, opened, memory=engine.memory()) if mask.idle else None
+    if plain is not None:
+        whole = _sorted_here(plain, log, opened.label, folder, stage)
+    else:
+        with engine.workspace(scratch) as work:
+            whole = _planned(work, log, opened, mask, folder, stage)
+    found = whole.found
+    with stage("filtering"):
+        interactions, with_users, with_items = _filtered(whole.interactions, folder, log.filters, found)
         _check_left(found, opened.label)
-        with stage("indexing users and items"):
-            events = _masked(work, kept_events(rows, log, found), mask, scratch, found)
-            encoded = _encode(work, events)
-            work.drop("rows")
-        with stage("sorting and writing"):
-            kept = found.rows - sum(found.dropped.values())
-            target = scratch / "whole" if log.filters.limited else folder
-            interactions = _write_arrays(work, encoded, found.names, target, _weights(log, found.names))
-            found.dropped["duplicate"] = kept - interactions.n_events
-        with stage("filtering"):
-            interactions, with_users, with_items = _filtered(interactions, folder, log.filters, found)
-            _check_left(found, opened.label)
-            users = _vocabulary(work, encoded.users, with_users, scratch / "users-left.parquet")
-            items = _vocabulary(work, encoded.items, with_items, scratch / "items-left.parquet")
+        users, items = _left(whole.users, with_users), _left(whole.items, with_items)
     users.save(folder / "users.parquet")
     items.save(folder / "items.parquet")
     with stage("encoding what is known of users and items"):
@@ -165,6 +168,44 @@ def _write(
     tables = open_tables(folder, manifest, n_users=len(users), n_items=len(items))
     content = content_fingerprint(interactions, users, items, tables)
     write_json(folder / "manifest.json", manifest | {"fingerprint": content})
+
+
+def _sorted_here(plain: PlainLog, log: FileLog, label: str, folder: Path, stage: Stage) -> _Whole:
+    """Sort in memory what was read without an engine, and write it, unless it has yet to be filtered."""
+    from recdl.data.sorting import sort_events  # it compiles, which is not to be waited for where it is not needed
+
+    found = plain.found
+    _check_left(found, label)
+    with stage("sorting and writing"):
+        interactions = Interactions(
+            **sort_events(plain.pieces, plain.lengths)._asdict(),
+            n_items=len(plain.items),
+            behavior_names=found.names,
+            behavior_weights=_weights(log, found.names),
+        )
+        if not log.filters.limited:
+            interactions.save(folder)
+        found.dropped["duplicate"] = int(plain.lengths.sum()) - interactions.n_events
+    return _Whole(interactions, plain.users, plain.items, found)
+
+
+def _planned(work: Workspace, log: FileLog, opened: OpenedLog, mask: Mask, folder: Path, stage: Stage) -> _Whole:
+    """Run the plan on an engine, and write what it gives into a folder."""
+    with stage(f"reading {opened.label}"), opened.errors():
+        rows = work.read_events("rows", log, opened)
+        found = audit(rows, log, opened, fetch=work.fetch, reader=work.reader)
+    _check_left(found, opened.label)
+    with stage("indexing users and items"):
+        events = _masked(work, kept_events(rows, log, found), mask, folder / "scratch", found)
+        encoded = _encode(work, events)
+        work.drop("rows")
+    with stage("sorting and writing"):
+        kept = found.rows - sum(found.dropped.values())
+        target = folder / "scratch" / "whole" if log.filters.limited else folder
+        interactions = _write_arrays(work, encoded, found.names, target, _weights(log, found.names))
+        found.dropped["duplicate"] = kept - interactions.n_events
+        users, items = _ids(work, encoded.users), _ids(work, encoded.items)
+    return _Whole(interactions, users, items, found)
 
 
 def _weights(log: FileLog, names: tuple[str, ...]) -> tuple[float, ...] | None:
@@ -232,12 +273,12 @@ def _check_left(found: Audit, label: str) -> None:
     raise DataError(f"{label}: nothing is left of {found.rows:,} rows; dropped: {reasons}. {way_out}")
 
 
-def _vocabulary(work: Workspace, table: "ibis.Table", left: npt.NDArray[np.bool_], path: Path) -> Vocabulary:
-    """Return the ids by index, only of those that are left; `path` is where to put what those are."""
-    if not left.all():
-        pq.write_table(pa.table({"index": np.flatnonzero(left).astype(np.int32)}), path)
-        table = table.semi_join(work.load(path), "index")
-    return Vocabulary(work.fetch(table.order_by("index").select("id"))["id"].combine_chunks())
+def _ids(work: Workspace, table: "ibis.Table") -> pa.Array:
+    return work.fetch(table.order_by("index").select("id"))["id"].combine_chunks()
+
+
+def _left(ids: pa.Array, left: npt.NDArray[np.bool_]) -> Vocabulary:
+    return Vocabulary(ids if left.all() else ids.filter(pa.array(left)))
 
 
 def _write_arrays(

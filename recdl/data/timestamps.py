@@ -20,6 +20,7 @@ _EARLIEST, _LATEST = -62_104_060_800 * _SECOND, 253_370_764_800 * _SECOND
 # Up to 1e11 a number counts seconds (until the year 5138), up to 1e14 milliseconds, above it microseconds: all
 # three readings then lie between 1973 and 5138.
 _AUTO_MILLISECONDS, _AUTO_MICROSECONDS = 100_000_000_000, 100_000_000_000_000
+_DAYS = (19_000_101, 21_001_231)  # numbers that are far more likely a day than a second of 1970
 _DATE = r"^\d{4}-\d{1,2}-\d{1,2}$"
 _MOMENT = r"\d{4}-\d{1,2}-\d{1,2}(?:[T ][\d:.]+)?"
 _SCALES = {"s": _SECOND, "ms": 1_000, "us": 1}
@@ -74,6 +75,32 @@ def no_number(column: Any) -> Any:
     any comparison that they decide.
     """
     return column.cast("string").lower().isin(["nan", "-nan"])
+
+
+def scale_of(low: int, high: int, time: Time) -> int | None:
+    """Return the microseconds in the unit of whole numbers from `low` to `high`, as `microseconds` reads them.
+
+    Args:
+        low: The smallest.
+        high: The largest.
+        time: How the log writes its times: `auto`, `s`, `ms` or `us`.
+
+    Returns:
+        None if one of them might be no time, or they might not be all of one unit.
+    """
+    unit = _unit(low, high) if time.format == "auto" else time.format
+    scale = _SCALES.get(unit or "")
+    return scale if scale and _EARLIEST // scale <= low and high < _LATEST // scale else None
+
+
+def _unit(low: int, high: int) -> str | None:
+    """Return the one unit of numbers from `low` to `high` by their size; None if there may be several, or days."""
+    if 1 - _AUTO_MILLISECONDS <= low and high < _AUTO_MILLISECONDS:
+        return None if low <= _DAYS[1] and high >= _DAYS[0] else "s"
+    for unit, start, end in (("ms", _AUTO_MILLISECONDS, _AUTO_MICROSECONDS), ("us", _AUTO_MICROSECONDS, 1 << 63)):
+        if start <= low and high < end:
+            return unit
+    return None
 
 
 def iso_microseconds(text: str, time: Time) -> int:
@@ -147,7 +174,7 @@ def _auto_scaled(number: Any) -> Any:
 
     scale = ibis.cases(
         # 20171125 is far more likely a day than a second of August 1970: better no reading than a wrong one.
-        (number.between(19_000_101, 21_001_231), ibis.null("int64")),
+        (number.between(*_DAYS), ibis.null("int64")),
         (number.between(1 - _AUTO_MILLISECONDS, _AUTO_MILLISECONDS - 1), _scale_within(number, _SCALES["s"])),
         (number.between(1 - _AUTO_MICROSECONDS, _AUTO_MICROSECONDS - 1), _scale_within(number, _SCALES["ms"])),
         else_=_scale_within(number, _SCALES["us"]),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pyarrow as pa
 
 from recdl.data.engine import arrow_batches, drop_table, embedded_engine
@@ -37,6 +38,15 @@ class Embedded:
     def __post_init__(self) -> None:
         if self.memory_limit is not None and not _LIMIT.fullmatch(self.memory_limit):
             raise ConfigError(f"engine.memory_limit: {self.memory_limit!r} is no amount such as 1GB, 512MB or 50%")
+
+    def memory(self) -> int:
+        """Return the limit in bytes: what DuckDB makes of it on this machine."""
+        with duckdb.connect() as connection:
+            if self.memory_limit is not None:
+                connection.execute(f"SET memory_limit = '{self.memory_limit}'")
+            limit = connection.execute("SELECT current_setting('memory_limit')").fetchall()[0][0]
+        number, unit = limit.split()
+        return int(float(number) * 1024 ** ("bytes", "KiB", "MiB", "GiB", "TiB").index(unit))
 
     @contextmanager
     def workspace(self, scratch: Path) -> Iterator[Workspace]:

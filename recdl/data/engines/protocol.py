@@ -55,6 +55,9 @@ class Workspace(Protocol):
 class Engine(Protocol):
     """Where the preparation plan runs."""
 
+    def memory(self) -> int:
+        """Return how many bytes of this machine may be taken for what is not spilled; 0: nothing is done here."""
+
     def workspace(self, scratch: Path) -> AbstractContextManager[Workspace]:
         """Give room for one preparation.
 

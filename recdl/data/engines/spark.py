@@ -54,6 +54,10 @@ class Spark:
             if not name.startswith("spark.") or name == "spark.master":
                 raise ConfigError(f"engine.options: {name!r} is no setting of Spark such as spark.driver.memory")
 
+    def memory(self) -> int:
+        """Return 0: what is read on this machine is none of Spark's."""
+        return 0
+
     @contextmanager
     def workspace(self, scratch: Path) -> Iterator[Workspace]:
         """Give room for one preparation, in the session that runs already or in one that ends with it.
