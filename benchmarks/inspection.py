@@ -1,4 +1,4 @@
-"""Measure how long looking at a log takes beside preparing it: both by recdl, in one process, one after the other.
+"""Measure how long looking at a CSV log takes beside preparing it: by recdl, in one process, one after the other.
 
 Looking is what `inspect` does after preparation: all figures and findings, the split, the page. Output is a JSON
 line a measurement, and the ratio of the medians at the end.
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from logs import add_log_options, find_log
 from measuring import available_cores, emit, last_json, run
+from preparation import csv_of, load_numba
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="times that it is done (default: %(default)s)")
     parser.add_argument("--here", action="store_true", help="once, in this process")
     arguments = parser.parse_args()
-    log = find_log(arguments.log, arguments.folder)
+    log = csv_of(find_log(arguments.log, arguments.folder), arguments.folder)
     if arguments.here:
         _measure_here(log, arguments.folder)
         return
@@ -40,17 +41,16 @@ def main() -> None:
 
 
 def _measure_here(log: Path, folder: Path) -> None:
-    import ibis.backends.duckdb  # noqa: F401  (libraries are loaded before the clock starts)
-
     from recdl.data.diagnosis.diagnose import diagnose
     from recdl.data.preparation import prepare
-    from recdl.data.sources import ParquetLog
+    from recdl.data.sources import CsvLog
     from recdl.data.splits import TemporalSplit
     from recdl.evaluation.inspection import write_inspection
 
+    load_numba()  # libraries are loaded before the clock starts
     with tempfile.TemporaryDirectory(dir=folder, prefix="inspection-") as empty:
         started = time.perf_counter()
-        prepared = prepare(ParquetLog(name="log", path=str(log)), Path(empty), progress=False)
+        prepared = prepare(CsvLog(name="log", path=str(log)), Path(empty), progress=False)
         ready = time.perf_counter()
         now = time.time_ns() // 1000
         diagnosis = diagnose(prepared, TemporalSplit(), order_events=300_000, seed=0, now=now)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _ARRAYS = {"offsets": np.int64, "items": np.int32, "behaviors": np.int8, "timestamps": np.int64}
 _OPTIONAL: dict[str, type[np.generic]] = {"weights": np.float32, "sessions": np.int32}
-_BLOCK = 1 << 22
+_BLOCK = 1 << 17  # events that are checked at a time: what is computed of them stays in the cache
 
 
 @dataclass(frozen=True, eq=False)

@@ -132,6 +132,7 @@ def _read(path: Path, part: Opened, log: FileLog) -> pa.Table:
             column_types={name: pa.int64() if key == "timestamp" else text for key, name in names.items()},
             null_values=[""],
         ),
+        memory_pool=pa.system_memory_pool(),  # the default one gives memory of blocks back, and then takes it anew
     )
     return table.rename_columns(list(names))
 
@@ -170,6 +171,13 @@ class _Texts:
         """Return (n_rows,) int32: which of `texts` each row holds."""
         return self.numbers[batch][self.codes[batch]]
 
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Return how many rows hold each of `texts`."""
+        counts = np.zeros(len(self.texts), np.int64)
+        for numbers, codes in zip(self.numbers, self.codes, strict=True):
+            counts[numbers] += np.bincount(codes, minlength=len(numbers))
+        return counts
+
     def only(self, kept: npt.NDArray[np.bool_]) -> "_Texts":
         """Number those of `texts` that are kept anew; rows that hold another are not to be asked for."""
         if kept.all():
@@ -180,16 +188,27 @@ class _Texts:
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """All rows of a log, by batch; once `codes` are there, an iterable of the events that are kept."""
+    """All rows of a log, by batch, and an iterable of the events that are kept.
+
+    Attributes:
+        times: By batch, (n_rows,) int64, in the log's unit.
+        scale: How many microseconds that has.
+        period: The first moment that is kept, and the first after; None: all are.
+        codes: By raw behaviour, int8, -1 where it is not kept; of all 0 until that is known.
+    """
 
     users: _Texts
     items: _Texts
     behaviors: _Texts
     times: list[npt.NDArray[np.int64]]
     scale: int
-    period: tuple[int, int]
+    period: tuple[int, int] | None
     codes: npt.NDArray[np.int8]
-    """By raw behaviour, -1 where it is not kept."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether all rows are kept."""
+        return self.period is None and bool((self.codes >= 0).all())
 
     def __iter__(self) -> "Iterator[Events]":
         from recdl.data.sorting import Events
@@ -197,23 +216,35 @@ class _Rows:
         for batch, times in enumerate(self.times):
             users, items = self.users.of_batch(batch), self.items.of_batch(batch)
             behaviors, moments = self.codes[self.behaviors.of_batch(batch)], times * self.scale
-            kept = (behaviors >= 0) & self._inside(moments)
-            if kept.all():
+            if self.whole:
                 yield Events(users, items, behaviors, moments)
             else:
+                kept = (behaviors >= 0) & self._inside(moments)
                 yield Events(users[kept], items[kept], behaviors[kept], moments[kept])
 
     def _inside(self, moments: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        return (moments >= self.period[0]) & (moments < self.period[1])
+        first, after = self.period or _EVER
+        return (moments >= first) & (moments < after)
 
     def behaviors_inside(self) -> Counter[str]:
         """Count the rows in the period by raw behaviour."""
-        counts = np.zeros(len(self.behaviors.texts), np.int64)
-        for batch, times in enumerate(self.times):
-            inside = self.behaviors.of_batch(batch)[self._inside(times * self.scale)]
-            counts += np.bincount(inside, minlength=len(counts))
+        counts = self.behaviors.counts() if self.period is None else np.zeros(len(self.behaviors.texts), np.int64)
+        if self.period is not None:
+            for batch, times in enumerate(self.times):
+                inside = self.behaviors.of_batch(batch)[self._inside(times * self.scale)]
+                counts += np.bincount(inside, minlength=len(counts))
         names = self.behaviors.texts.to_pylist()
         return Counter({name: int(n) for name, n in zip(names, counts, strict=True) if n})
+
+    def counts(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Count the events that are kept, by user and by item."""
+        if self.whole:
+            return self.users.counts(), self.items.counts()
+        of_users, of_items = (np.zeros(len(column.texts), np.int64) for column in (self.users, self.items))
+        for events in self:
+            of_users += np.bincount(events.users, minlength=len(of_users))
+            of_items += np.bincount(events.items, minlength=len(of_items))
+        return of_users, of_items
 
 
 def _rows(tables: list[pa.Table], said: list[str | None], log: FileLog) -> _Rows | None:
@@ -234,9 +265,14 @@ def _rows(tables: list[pa.Table], said: list[str | None], log: FileLog) -> _Rows
     )
     if scale is None or users is None or items is None or behaviors is None:
         return None
-    first = _EVER[0] if log.start is None else iso_microseconds(log.start, log.time)
-    last = _EVER[1] if log.end is None else iso_microseconds(log.end, log.time)
-    return _Rows(users, items, behaviors, times, scale, (first, last), np.zeros(len(behaviors.texts), np.int8))
+    return _Rows(users, items, behaviors, times, scale, _period(log), np.zeros(len(behaviors.texts), np.int8))
+
+
+def _period(log: FileLog) -> tuple[int, int] | None:
+    if log.start is None and log.end is None:
+        return None
+    first, after = (None if text is None else iso_microseconds(text, log.time) for text in (log.start, log.end))
+    return _EVER[0] if first is None else first, _EVER[1] if after is None else after
 
 
 def _constant(name: str, batch: pa.RecordBatch) -> pa.DictionaryArray:
@@ -244,8 +280,6 @@ def _constant(name: str, batch: pa.RecordBatch) -> pa.DictionaryArray:
 
 
 def _kept(rows: _Rows, log: FileLog, label: str) -> PlainLog:
-    from recdl.data.sorting import count  # it compiles, which is not to be waited for where it is not needed
-
     n_rows, counted = sum(map(len, rows.times)), rows.behaviors_inside()
     codes, names = behavior_codes(log, label, counted)
     dropped = dict.fromkeys(REASONS, 0)
@@ -253,10 +287,7 @@ def _kept(rows: _Rows, log: FileLog, label: str) -> PlainLog:
     dropped["behavior_not_kept"] = sum(n for name, n in counted.items() if name not in codes)
     raw = rows.behaviors.texts.to_pylist()
     rows = replace(rows, codes=np.array([codes.get(name, -1) for name in raw], np.int8))
-    of_users, of_items = (np.zeros(len(column.texts), np.int64) for column in (rows.users, rows.items))
-    for events in rows:
-        count(events.users, of_users)
-        count(events.items, of_items)
+    of_users, of_items = rows.counts()
     rows = replace(rows, users=rows.users.only(of_users > 0), items=rows.items.only(of_items > 0))
     found = Audit(n_rows, dropped, codes, names)
     return PlainLog(rows, of_users[of_users > 0], rows.users.texts, rows.items.texts, found)

@@ -20,6 +20,7 @@ from recdl.data.prepared import PreparedLog, content_fingerprint, event_counts
 from recdl.data.tables import open_table, open_tables
 from recdl.data.vocabulary import Vocabulary
 from recdl.storage import array_file, write_json
+from recdl.threads import in_threads
 
 _ROWS = 1 << 16  # of a table at a time, and in a group of its file, as preparation writes them
 _HERE, _EXCHANGE = -100, 2  # of Linux's renameat2: relative to the working folder; swap the two
@@ -75,11 +76,16 @@ def write_arrays(log: Interactions, folder: Path, left: Left) -> Interactions:
             name: opened.enter_context(array_file(folder / f"{name}.npy", array.dtype.type, int(offsets[-1])))
             for name, array in arrays.items()
         }
+        names, sizes = list(arrays), np.array([array.itemsize for array in arrays.values()], np.float64)
         for block in blocks(log):
             kept = kept_events(log, left.users, left.items, block)
-            for name, append in appends.items():
-                part = arrays[name][block[1]][kept]
-                append(numbers[part] if name == "items" else part)
+
+            def write(first: int, last: int, events: slice = block[1], kept: Mask = kept) -> None:
+                for name in names[first:last]:
+                    part = arrays[name][events][kept]
+                    appends[name](numbers[part] if name == "items" else part)
+
+            in_threads(write, sizes)
     return Interactions.load(
         folder,
         n_items=int(left.items.sum()),

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recdl.threads import in_threads
+
 _BLOCK = 1 << 18  # what is counted of a block stays in the cache
 _IN_MEMORY = 1 << 24  # events: 13 bytes each, and 8 more with weights and sessions
 
@@ -22,14 +24,18 @@ def selected(arrays: Mapping[str, npt.NDArray[Any]], mask: Mask) -> dict[str, np
     are gone with the arrays or the process, however it ends.
     """
     n_selected = int(np.count_nonzero(mask))
-    made = {}
-    for name, array in arrays.items():
-        folder = _folder(array)
-        if n_selected < _IN_MEMORY or folder is None:
-            made[name] = np.asarray(array[mask])
-        else:
-            made[name] = _mapped(array, mask, folder)
-    return made
+    names, made = list(arrays), dict[str, npt.NDArray[Any]]()
+
+    def select(first: int, last: int) -> None:
+        for name in names[first:last]:
+            folder = _folder(arrays[name])
+            if n_selected < _IN_MEMORY or folder is None:
+                made[name] = np.asarray(arrays[name][mask])
+            else:
+                made[name] = _mapped(arrays[name], mask, folder)
+
+    in_threads(select, np.array([array.nbytes for array in arrays.values()], np.float64))
+    return {name: made[name] for name in names}
 
 
 def offsets_where(offsets: npt.NDArray[np.int64], mask: Mask) -> npt.NDArray[np.int64]:

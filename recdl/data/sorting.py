@@ -74,13 +74,6 @@ def sort_events(pieces: Iterable[Events], lengths: _Longs) -> Grouped:
 
 
 @compiled
-def count(codes: _Ints, counts: _Longs) -> None:
-    """Add to `counts` how often each code is there."""
-    for code in codes:
-        counts[code] += 1
-
-
-@compiled
 def _group(
     users: _Ints,
     items: _Ints,

@@ -66,6 +66,7 @@ class Vocabulary:
             RecordError: If the file is missing or is no vocabulary.
         """
         try:
-            return cls(pq.read_table(path, columns=["id"])["id"].combine_chunks())
+            with pq.ParquetFile(path) as opened:  # `read_table` would load pyarrow's datasets first
+                return cls(opened.read(columns=["id"])["id"].combine_chunks())
         except (OSError, pa.ArrowException, KeyError) as error:
             raise RecordError(f"{path} is not a readable vocabulary: {error}") from error

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recdl.data.sorting import Events, count, sort_events
+from recdl.data.sorting import Events, sort_events
 
 event = st.tuples(st.integers(0, 3), st.integers(-2, 2), st.integers(0, 2), st.integers(0, 3))
 
@@ -31,9 +31,3 @@ def test_the_largest_item_and_behaviour_keep_their_values() -> None:
     found = sort_events([as_events(rows)], np.array([3]))
     assert found.items.tolist() == [largest[0], 0, largest[0]]
     assert found.behaviors.tolist() == [0, largest[1], largest[1]]
-
-
-def test_codes_are_counted_onto_what_is_there() -> None:
-    counts = np.array([1, 0, 0], np.int64)
-    count(np.array([2, 0, 2], np.int32), counts)
-    assert counts.tolist() == [2, 0, 2]
