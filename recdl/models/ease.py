@@ -23,6 +23,7 @@ from recdl.models.weights import EventWeights, Weighing
 from recdl.threads import in_threads
 
 _PLAIN = EventWeights()
+_ROWS = 256  # of coefficients that are computed at a time
 
 Square = npt.NDArray[np.float32]
 
@@ -35,6 +36,11 @@ class EASE:
     and time grows with n_items^3. Where that is too much, `max_neighbors` lets each item draw on the most similar
     ones alone, and takes those of them that are not among each other's most similar for unrelated (Steck, 2019,
     "Markov random fields for collaborative filtering").
+
+    With a `transition_share` of s the map is to find the next item too: what is minimised is
+    (1 - s) |X - X B|^2 + s |T - S B|^2, where each row of S holds one item of a user and that of T the one that
+    followed at once, both parts being of the same size at s = 1/2 (after Choe et al., 2021, "Session-aware linear
+    item-item models for session-based recommendation", with steps of one item).
     """
 
     coefficients_: "Square | Sparse"
@@ -49,6 +55,7 @@ class EASE:
         l2: float = 300.0,
         dropout: float = 0.0,
         activity_exponent: float = 0.0,
+        transition_share: float = 0.0,
         max_neighbors: int | None = None,
         train_weights: EventWeights = _PLAIN,
         history_weights: EventWeights = _PLAIN,
@@ -59,25 +66,30 @@ class EASE:
             l2: Regularisation.
             dropout: Share of the history's items that the coefficients must do without.
             activity_exponent: How much less a user weighs for having touched much; 0: not.
+            transition_share: Share of what is learned from which item followed which.
             max_neighbors: Items that each item's score is made of; None for all of them, exactly.
             train_weights: How the log's events weigh.
             history_weights: How the events of a history weigh when it is scored.
 
         Raises:
-            ConfigError: If `l2` is not above 0, `dropout` not between 0 and 1, `activity_exponent` below 0 or
-                `max_neighbors` below 1.
+            ConfigError: If `l2` is not above 0, `dropout` or `transition_share` not in [0, 1), `activity_exponent`
+                below 0 or `max_neighbors` below 1, or if there are both of the last two.
         """
         if not 0 < l2 < np.inf:
             raise ConfigError(f"model.l2 must be above 0, and finite, but is {l2}")
-        if not 0 <= dropout < 1:
-            raise ConfigError(f"model.dropout must be at least 0 and below 1, but is {dropout}")
+        for name, share in (("dropout", dropout), ("transition_share", transition_share)):
+            if not 0 <= share < 1:
+                raise ConfigError(f"model.{name} must be at least 0 and below 1, but is {share}")
         if not 0 <= activity_exponent < np.inf:
             raise ConfigError(f"model.activity_exponent must be 0 or more, and finite, but is {activity_exponent}")
         if max_neighbors is not None and max_neighbors < 1:
             raise ConfigError(f"model.max_neighbors must be at least 1, or null for all, but is {max_neighbors}")
+        if max_neighbors is not None and transition_share:
+            raise ConfigError("model.transition_share needs the exact form; set model.max_neighbors to null")
         self.l2 = l2
         self.dropout = dropout
         self.activity_exponent = activity_exponent
+        self.transition_share = transition_share
         self.max_neighbors = max_neighbors
         self.train_weights = train_weights
         self.history_weights = history_weights
@@ -87,7 +99,8 @@ class EASE:
 
         Raises:
             DataError: If the log holds no event that weighs anything or lacks a behaviour that is given a weight,
-                if the memory would not suffice, or if the regularisation does not for arithmetic in float32.
+                if nothing in it follows anything else where that counts, if the memory would not suffice, or if
+                the regularisation does not for arithmetic in float32.
         """
         self.weighing_ = Weighing.of(self.history_weights, train)
         if self.max_neighbors is None:
@@ -96,9 +109,13 @@ class EASE:
                 what=f"EASE over {train.n_items:,} items",
                 advice="set model.max_neighbors (to 200, say) for an approximation, or keep fewer items",
             )
-        users = _by_activity(Weighing.of(self.train_weights, train).log_matrix(train), self.activity_exponent)
+        weighing = Weighing.of(self.train_weights, train)
+        users = _by_activity(weighing.log_matrix(train), self.activity_exponent)
         missing = self.dropout / (1 - self.dropout)
-        if self.max_neighbors is None:
+        if self.transition_share:
+            followers = _shared(weighing.transition_matrix(train), users, self.transition_share)
+            self.coefficients_ = _exact((1 - self.transition_share) ** 0.5 * users, self.l2, missing, followers)
+        elif self.max_neighbors is None:
             self.coefficients_ = _exact(users, self.l2, missing)
         else:
             self.coefficients_ = _approximate(users, self.l2, missing, self.max_neighbors)
@@ -159,10 +176,28 @@ def _by_activity(users: Sparse, exponent: float) -> Sparse:
     return csr_array((values, users.indices, users.indptr), shape=users.shape)
 
 
-def _exact(users: Sparse, l2: float, missing: float) -> Square:
-    """Return (n_items, n_items) float32 coefficients, computed in place of the only square array there is."""
+def _shared(transitions: Sparse, users: Sparse, share: float) -> Sparse:
+    """Scale transitions so that, at a share of one half, they weigh what the pairs of users and items do."""
+    total = float(transitions.data.sum(dtype=np.float64))
+    if not total:
+        raise DataError("no item follows another one of the same user; set model.transition_share=0")
+    scale = share * float(np.square(users.data, dtype=np.float64).sum()) / total
+    return (np.float32(scale) * transitions).tocsr()
+
+
+def _exact(users: Sparse, l2: float, missing: float, followers: "Sparse | None" = None) -> Square:
+    """Return (n_items, n_items) float32 coefficients, computed in place of the only square array there is.
+
+    Args:
+        users: (n_users, n_items) X.
+        l2: Regularisation.
+        missing: That of each item, over its product with itself.
+        followers: (n_items, n_items) S'T, where what items follow counts too.
+    """
     square = gram_triangle(users)
     diagonal = np.einsum("ii->i", square)
+    if followers is not None:
+        diagonal += row_sums(followers, power=1).astype(np.float32)  # S'S: each row of S holds one item
     diagonal *= np.float32(1 + missing)
     diagonal += np.float32(l2)
     # LAPACK counts by column: what is the upper triangle here is the lower one there.
@@ -173,9 +208,31 @@ def _exact(users: Sparse, l2: float, missing: float) -> Square:
         raise DataError(f"model.l2={l2} is too small for items this alike (in float32); raise it")
     inverse: Square = np.ascontiguousarray(factor.T)
     mirror(inverse)
-    inverse /= -inverse.diagonal().copy()
+    if followers is None:
+        inverse /= -inverse.diagonal().copy()
+    else:
+        _follow(inverse, followers)
     np.fill_diagonal(inverse, 0)
     return inverse
+
+
+def _follow(inverse: Square, followers: Sparse) -> None:
+    """Turn the inverse P, in place, into coefficients but for their diagonal, which is to be 0.
+
+    P times (X'X + S'T) is 1 - P E + P S'T, E being what the diagonal has beside X'X. A multiple of each column of
+    P is then taken off, such that the diagonal is 0: E is gone with it.
+    """
+    rows, columns = followers.nonzero()
+    own = np.bincount(columns, followers.data * inverse[rows, columns], len(inverse))
+    factors = ((1 + own) / inverse.diagonal()).astype(np.float32)
+    into = followers.T.tocsr()
+
+    def follow(start: int, end: int) -> None:
+        for first in range(start, end, _ROWS):
+            block = inverse[first : min(first + _ROWS, end)]
+            block[:] = (into @ block.T).T - block * factors
+
+    in_threads(follow, np.ones(len(inverse)))
 
 
 def _approximate(users: Sparse, l2: float, missing: float, max_neighbors: int) -> Sparse:

@@ -5,6 +5,7 @@ from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 from recdl.data.interactions import Interactions
 from recdl.data.matrix import Sparse, history_matrix, sparse_rows, user_item_matrix
@@ -117,6 +118,25 @@ class Weighing:
         if not matrix.nnz:
             raise DataError("there is no event to learn from: none has a behavior that weighs more than 0")
         return matrix
+
+    def transition_matrix(self, log: Interactions) -> Sparse:
+        """Return (n_items, n_items) float32: how much each item (row) was followed by each other one (column).
+
+        An event counts with its own weight for having followed the one before it, of the same user and of another
+        item. Events that weigh nothing are passed over.
+        """
+        if self.rule.plain:
+            weights = np.ones(log.n_events)
+        else:
+            weights = self._weights(
+                np.asarray(log.behaviors), np.asarray(log.timestamps), log.offsets, log.timestamps.max()
+            )
+            self._times_column(weights, log.weights, slice(None))
+        kept = np.flatnonzero(weights > 0)
+        users, items, weights = log.users[kept], np.asarray(log.items)[kept], weights[kept].astype(np.float32)
+        follows = (users[1:] == users[:-1]) & (items[1:] != items[:-1])
+        cells = (items[:-1][follows], items[1:][follows])
+        return csr_array((weights[1:][follows], cells), shape=(log.n_items, log.n_items))
 
     def history_matrix(self, queries: Queries, n_items: int) -> Sparse:
         """Return (n_queries, n_items) float32: the weight of each item in each history.

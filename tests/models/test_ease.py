@@ -9,7 +9,7 @@ import pytest
 from recdl.data.interactions import Interactions
 from recdl.data.queries import Queries
 from recdl.errors import ConfigError, DataError, RecordError
-from recdl.models import memory
+from recdl.models import ease, memory
 from recdl.models.ease import EASE
 from recdl.models.protocol import RankingTask
 from recdl.models.weights import EventWeights
@@ -52,6 +52,50 @@ def test_each_column_is_the_ridge_regression_of_the_item_on_all_others(log: Inte
     A = X[:, others]
     solution = np.linalg.solve(A.T @ A + l2 * np.eye(len(others)), A.T @ X[:, item])
     np.testing.assert_allclose(EASE(l2=l2).fit(log).coefficients_[others, item], solution, atol=1e-5)
+
+
+def with_transitions(log: Interactions, l2: float, dropout: float, share: float) -> npt.NDArray[np.float64]:
+    """The coefficients by the normal equations written out, each column with its multiplier for the diagonal."""
+    X = dense(log)
+    followed = [pair for user in range(log.n_users) for pair in itertools.pairwise(history(log, user))]
+    S, T = (np.eye(log.n_items)[[pair[side] for pair in followed if pair[0] != pair[1]]] for side in (0, 1))
+    scale = share * X.sum() / len(S)
+    A = (1 - share) * X.T @ X + scale * S.T @ S
+    P = np.linalg.inv(A + np.diag(dropout / (1 - dropout) * A.diagonal()) + l2 * np.eye(log.n_items))
+    B = P @ ((1 - share) * X.T @ X + scale * S.T @ T)
+    return B - P * (B.diagonal() / P.diagonal())
+
+
+def history(log: Interactions, user: int) -> list[int]:
+    return log.items[log.offsets[user] : log.offsets[user + 1]].tolist()
+
+
+@pytest.mark.parametrize(("dropout", "share"), [(0.0, 0.3), (0.5, 0.9)])
+def test_transitions_are_learned_as_by_the_normal_equations(
+    log: Interactions, dropout: float, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ease, "_ROWS", 7)
+    model = EASE(l2=20.0, dropout=dropout, transition_share=share).fit(log)
+    np.testing.assert_allclose(model.coefficients_, with_transitions(log, 20.0, dropout, share), atol=1e-5)
+
+
+def test_what_follows_is_told_from_what_went_before() -> None:
+    model = EASE(l2=1.0, transition_share=0.5).fit(log_of_items([[0, 1], [0, 1], [1, 2]], n_items=3))
+    scores = model.score(Queries.anonymous([[1]]))[0]
+    assert scores[2] > scores[0]
+    assert EASE(l2=1.0).fit(log_of_items([[0, 1], [0, 1], [1, 2]], n_items=3)).coefficients_[1, 0] > 0.4
+
+
+def test_a_log_in_which_nothing_follows_has_no_transitions() -> None:
+    with pytest.raises(DataError, match=r"no item follows another one .*set model\.transition_share=0"):
+        EASE(transition_share=0.5).fit(log_of_items([[0], [1]], n_items=2))
+
+
+def test_transitions_need_the_exact_form() -> None:
+    with pytest.raises(ConfigError, match="transition_share needs the exact form"):
+        EASE(transition_share=0.5, max_neighbors=3)
+    with pytest.raises(ConfigError, match=r"model\.transition_share must be at least 0 and below 1, but is 1"):
+        EASE(transition_share=1.0)
 
 
 def test_two_items_worked_by_hand() -> None:
