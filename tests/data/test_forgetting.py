@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recdl.data import rewriting
 from recdl.data.forgetting import Forgetting, forget_users
 from recdl.data.forgotten import Forgotten
 from recdl.data.inputs import AttributeTable
@@ -381,16 +380,6 @@ def test_a_process_that_is_killed_leaves_a_whole_log_and_a_second_call_finishes(
     assert sorted(path.name for path in root.iterdir()) == [".forgetting.lock", "forgotten.json", folder.name]
     assert len(done.forgotten.logs) == 1
     assert b"ann" not in everything(root)
-
-
-def test_folders_are_swapped_in_two_steps_where_one_does_not_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(rewriting, "_exchange", lambda *_: False)
-    folder = prepared(tmp_path, LOG).folder
-    forget(tmp_path, "ann")
-    assert len(PreparedLog.open(folder).users) == 2
-    assert not [path for path in (tmp_path / "prepared").iterdir() if path.is_dir() and path != folder]
 
 
 @pytest.mark.parametrize("order", [["ann"], ["bob", "ann"]])

@@ -2,7 +2,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,58 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recdl.data.queries import Candidates, Queries, QuerySet
+from recdl.data.queries import Candidates
 from recdl.errors import DataError
 from recdl.models.protocol import RankingTask
 from recdl.models.ranking import Ranking, count_ranked, rank, recommend
-
-
-class Table:
-    """A recommender that looks the scores of a user up; it notes how many queries it is asked for at once."""
-
-    def __init__(self, scores: Any) -> None:
-        self.table = np.asarray(scores, np.float32)
-        self.asked: list[int] = []
-
-    def score(self, queries: Queries) -> npt.NDArray[np.float32]:
-        self.asked.append(len(queries))
-        return self.table[queries.users]
-
-
-class Given(Table):
-    """Gives the very array it holds, whatever its type and shape."""
-
-    def __init__(self, scores: npt.NDArray[Any]) -> None:
-        self.table = scores
-
-    def score(self, queries: Queries) -> npt.NDArray[np.float32]:
-        return self.table
-
-
-def _query_set(targets: Sequence[Sequence[int]], histories: Sequence[Sequence[int]] | None = None) -> QuerySet:
-    """One query a user, in the order of the users."""
-    queries = Queries.anonymous(histories or [[]] * len(targets))
-    users = np.arange(len(targets), dtype=np.int32)
-    queries = Queries(users, queries.starts, queries.ends, queries.items, queries.behaviors, queries.timestamps)
-    offsets = np.cumsum([0, *map(len, targets)]).astype(np.int64)
-    return QuerySet(queries, offsets, np.array([item for row in targets for item in row], np.int32))
-
-
-def _task(
-    targets: Sequence[Sequence[int]],
-    n_items: int,
-    *,
-    histories: Sequence[Sequence[int]] | None = None,
-    no_candidates: Sequence[int] = (),
-    exclude_history: bool = False,
-) -> RankingTask:
-    candidates = np.ones(n_items, np.bool_)
-    candidates[list(no_candidates)] = False
-    return RankingTask(_query_set(targets, histories), candidates, exclude_history)
+from tests.models.ranked import Given, Table, query_set, task_of
 
 
 def test_a_target_has_the_rank_of_its_score_among_all_candidates() -> None:
-    ranking = rank(Table([[0.1, 0.9, 0.5, -2], [4, 3, 2, 1]]), _task([[2, 3], [0]], 4), k=2)
+    ranking = rank(Table([[0.1, 0.9, 0.5, -2], [4, 3, 2, 1]]), task_of([[2, 3], [0]], 4), k=2)
     assert ranking.ranks.tolist() == [2, 4, 1]
     assert ranking.lists.tolist() == [[1, 2], [0, 1]]
     assert ranking.ranks.dtype == np.float64 and ranking.lists.dtype == np.int32
@@ -75,14 +32,14 @@ def _among(task: RankingTask, given: Sequence[Sequence[int]]) -> RankingTask:
 
 def test_a_query_with_candidates_of_its_own_ranks_these_alone() -> None:
     scores = Table([[0.1, 0.9, 0.5, -2], [4, 3, 2, 1]])
-    ranking = rank(scores, _among(_task([[2], [3]], 4), [[0, 2], [1, 2, 3]]), k=3)
+    ranking = rank(scores, _among(task_of([[2], [3]], 4), [[0, 2], [1, 2, 3]]), k=3)
     assert ranking.ranks.tolist() == [1, 3]
     assert ranking.lists.tolist() == [[2, 0, -1], [1, 2, 3]]
 
 
 def test_a_target_that_is_no_candidate_of_its_query_or_unknown_is_not_ranked() -> None:
     scores = Table([[4, 3, 2, 1], [4, 3, 2, 9]])
-    ranking = rank(scores, _among(_task([[0], [-1, 1]], 4), [[1, 2], [0, 1]]), k=1)
+    ranking = rank(scores, _among(task_of([[0], [-1, 1]], 4), [[1, 2], [0, 1]]), k=1)
     assert ranking.ranks.tolist() == [math.inf, math.inf, 2]
     assert ranking.lists.tolist() == [[1], [0]]
 
@@ -99,7 +56,7 @@ def test_ranks_among_candidates_are_those_of_a_catalogue_of_them_in_chunks_of_an
     rows = [*rows, ([0, 1, 2, 0, 1, 2], {0, 3})]
     given_items = [sorted(items) for _, items in rows]
     table, targets = [scores for scores, _ in rows], [[items[-1]] for items in given_items]
-    task = _among(_task(targets, 6), given_items)
+    task = _among(task_of(targets, 6), given_items)
     ranks = rank(Table(table), task, k=2, memory_budget=1 if small else 1 << 20).ranks
     for scores, items, (target,), found in zip(table, given_items, targets, ranks, strict=True):
         above = sum(scores[item] > scores[target] for item in items)
@@ -109,26 +66,26 @@ def test_ranks_among_candidates_are_those_of_a_catalogue_of_them_in_chunks_of_an
 
 def test_a_target_tied_with_others_has_the_mean_of_the_places_they_share() -> None:
     # Item 1 is above; items 0, 2 and 3 share places 2, 3 and 4.
-    assert rank(Table([[5, 9, 5, 5, 1]]), _task([[2]], 5), k=1).ranks.tolist() == [3]
+    assert rank(Table([[5, 9, 5, 5, 1]]), task_of([[2]], 5), k=1).ranks.tolist() == [3]
 
 
 def test_targets_that_share_a_tie_have_their_expected_places_in_item_order() -> None:
     # Two targets among five equal items, one item above: 1 + j (5 + 1) / (2 + 1) = 3 and 5. Of all ways to put two
     # among five places, the first stands at 2 on average, the second at 4.
-    ranking = rank(Table([[7, 7, 7, 8, 7, 7]]), _task([[1, 4]], 6), k=1)
+    ranking = rank(Table([[7, 7, 7, 8, 7, 7]]), task_of([[1, 4]], 6), k=1)
     assert ranking.ranks.tolist() == [3, 5]
 
 
 def test_a_tie_made_of_targets_alone_costs_nothing() -> None:
-    assert rank(Table([[1, 2, 2, 0]]), _task([[1, 2]], 4), k=1).ranks.tolist() == [1, 2]
+    assert rank(Table([[1, 2, 2, 0]]), task_of([[1, 2]], 4), k=1).ranks.tolist() == [1, 2]
 
 
 def test_scoring_all_items_alike_puts_a_target_in_the_middle() -> None:
-    assert rank(Table(np.zeros((1, 101))), _task([[7]], 101), k=10).ranks.tolist() == [51]
+    assert rank(Table(np.zeros((1, 101))), task_of([[7]], 101), k=10).ranks.tolist() == [51]
 
 
 def test_zero_and_minus_zero_are_equal_scores() -> None:
-    ranking = rank(Table([[-0.0, 0.0, -0.0, 0.0, -1]]), _task([[0]], 5), k=3)
+    ranking = rank(Table([[-0.0, 0.0, -0.0, 0.0, -1]]), task_of([[0]], 5), k=3)
     assert ranking.ranks.tolist() == [2.5]
     assert ranking.lists.tolist() == [[0, 1, 2]]
 
@@ -136,17 +93,17 @@ def test_zero_and_minus_zero_are_equal_scores() -> None:
 def test_equal_scores_are_listed_by_rising_item_also_where_the_list_cuts_them_off() -> None:
     scores = np.zeros((1, 50))
     scores[0, [41, 17]] = 1
-    assert rank(Table(scores), _task([[3]], 50), k=4).lists.tolist() == [[17, 41, 0, 1]]
+    assert rank(Table(scores), task_of([[3]], 50), k=4).lists.tolist() == [[17, 41, 0, 1]]
 
 
 def test_negative_scores_are_listed_in_their_order_among_ties() -> None:
     scores = [[-3, -1, -2, -1, -2, -2]]
-    assert rank(Table(scores), _task([[3]], 6), k=4).lists.tolist() == [[1, 3, 2, 4]]
-    assert rank(Table(scores), _task([[3]], 6), k=6).lists.tolist() == [[1, 3, 2, 4, 5, 0]]
+    assert rank(Table(scores), task_of([[3]], 6), k=4).lists.tolist() == [[1, 3, 2, 4]]
+    assert rank(Table(scores), task_of([[3]], 6), k=6).lists.tolist() == [[1, 3, 2, 4, 5, 0]]
 
 
 def test_a_target_that_is_no_candidate_is_a_miss_and_is_never_listed() -> None:
-    ranking = rank(Table([[9, 8, 7, 6]]), _task([[0, 2]], 4, no_candidates=[0]), k=4)
+    ranking = rank(Table([[9, 8, 7, 6]]), task_of([[0, 2]], 4, no_candidates=[0]), k=4)
     assert ranking.ranks.tolist() == [np.inf, 2]
     assert ranking.lists.tolist() == [[1, 2, 3, -1]]
 
@@ -154,25 +111,25 @@ def test_a_target_that_is_no_candidate_is_a_miss_and_is_never_listed() -> None:
 def test_an_excluded_history_makes_room_for_the_others_and_a_target_in_it_is_a_miss() -> None:
     histories = [[0, 1, 0], []]
     table = Table([[9, 8, 7, 6], [9, 8, 7, 6]])
-    ranking = rank(table, _task([[1, 2], [2]], 4, histories=histories, exclude_history=True), k=2)
+    ranking = rank(table, task_of([[1, 2], [2]], 4, histories=histories, exclude_history=True), k=2)
     assert ranking.ranks.tolist() == [np.inf, 1, 3]
     assert ranking.lists.tolist() == [[2, 3], [0, 1]]
 
 
 def test_a_history_that_is_not_excluded_changes_nothing() -> None:
-    ranking = rank(Table([[9, 8, 7, 6]]), _task([[2]], 4, histories=[[0, 1]]), k=2)
+    ranking = rank(Table([[9, 8, 7, 6]]), task_of([[2]], 4, histories=[[0, 1]]), k=2)
     assert ranking.ranks.tolist() == [3]
     assert ranking.lists.tolist() == [[0, 1]]
 
 
 def test_lists_longer_than_the_catalogue_are_padded() -> None:
-    ranking = rank(Table([[1, 3, 2]]), _task([[0]], 3), k=5)
+    ranking = rank(Table([[1, 3, 2]]), task_of([[0]], 3), k=5)
     assert ranking.lists.tolist() == [[1, 2, 0, -1, -1]]
 
 
 def test_the_scores_a_model_keeps_are_not_written_to() -> None:
     row = np.broadcast_to(np.array([3, 2, 1], np.float32), (2, 3))
-    task = _task([[1], [2]], 3, histories=[[0], []], exclude_history=True)
+    task = task_of([[1], [2]], 3, histories=[[0], []], exclude_history=True)
     assert rank(Given(row), task, k=1).lists.tolist() == [[1], [0]]
     assert row[0].tolist() == [3, 2, 1]
 
@@ -183,7 +140,7 @@ def test_the_scores_a_model_keeps_are_what_they_were_once_it_has_been_ranked(out
     kept[0, 3] = -0.0
     before = kept.tobytes()
     histories = [[3, 7, 3, 3], [9, 50] if outside else [9, 4], [1]]
-    task = _task([[0], [1], [2]], 50, histories=histories, no_candidates=[3, 4, 20], exclude_history=True)
+    task = task_of([[0], [1], [2]], 50, histories=histories, no_candidates=[3, 4, 20], exclude_history=True)
     if outside:
         with pytest.raises(DataError, match="a history holds item 50, but the catalogue has 50 items"):
             rank(Given(kept), task, k=4)
@@ -194,7 +151,7 @@ def test_the_scores_a_model_keeps_are_what_they_were_once_it_has_been_ranked(out
 
 def test_a_log_that_is_mapped_from_a_file_is_ranked(tmp_path: Path) -> None:
     np.save(tmp_path / "items.npy", np.array([0, 1], np.int32))
-    task = _task([[2]], 4, histories=[[0, 1]], exclude_history=True)
+    task = task_of([[2]], 4, histories=[[0, 1]], exclude_history=True)
     queries = replace(task.query_set.queries, items=np.load(tmp_path / "items.npy", mmap_mode="r"))
     mapped = replace(task, query_set=replace(task.query_set, queries=queries))
     assert rank(Table([[9, 8, 7, 6]]), mapped, k=2).lists.tolist() == [[2, 3]]
@@ -203,7 +160,7 @@ def test_a_log_that_is_mapped_from_a_file_is_ranked(tmp_path: Path) -> None:
 
 def test_scores_that_are_a_view_with_falling_strides_are_ranked() -> None:
     table = np.array([[1, 2, 3]], np.float32)[:, ::-1]
-    assert rank(Given(table), _task([[0]], 3), k=3).lists.tolist() == [[0, 1, 2]]
+    assert rank(Given(table), task_of([[0]], 3), k=3).lists.tolist() == [[0, 1, 2]]
 
 
 class Case(NamedTuple):
@@ -224,7 +181,7 @@ def _case(seed: int, *, n_queries: int = 30, n_items: int = 130, n_levels: int =
     histories = [generator.integers(0, n_items, generator.integers(0, 9)).tolist() for _ in range(n_queries)]
     out = generator.choice(n_items, n_items // 10, replace=False).tolist()
     exclude_history = bool(generator.integers(2))
-    task = _task(targets, n_items, histories=histories, no_candidates=out, exclude_history=exclude_history)
+    task = task_of(targets, n_items, histories=histories, no_candidates=out, exclude_history=exclude_history)
     return Case(scores, task, histories)
 
 
@@ -281,8 +238,8 @@ def test_renumbering_the_items_changes_the_rank_of_no_single_target(seed: int) -
     new = generator.permutation(20)
     renumbered = np.empty_like(scores)
     renumbered[:, new] = scores
-    before = rank(Table(scores), _task(targets[:, None].tolist(), 20), k=1).ranks
-    after = rank(Table(renumbered), _task(new[targets][:, None].tolist(), 20), k=1).ranks
+    before = rank(Table(scores), task_of(targets[:, None].tolist(), 20), k=1).ranks
+    after = rank(Table(renumbered), task_of(new[targets][:, None].tolist(), 20), k=1).ranks
     assert before.tolist() == after.tolist()
 
 
@@ -304,10 +261,10 @@ def test_a_query_ranks_as_many_items_as_its_candidates_without_its_history(seed:
 
 def test_ties_are_ranked_as_breaking_them_at_random_does_on_average() -> None:
     scores = np.array([[2, 1, 1, 1, 1, 1, 0]], np.float32)
-    ranks = rank(Table(scores), _task([[1, 3, 5]], 7), k=1).ranks
+    ranks = rank(Table(scores), task_of([[1, 3, 5]], 7), k=1).ranks
     n = 4000
     noise = np.random.default_rng(0).random((n, 7), dtype=np.float32) / 2
-    drawn = rank(Table(scores + noise), _task([[1, 3, 5]] * n, 7), k=1).ranks.reshape(n, 3)
+    drawn = rank(Table(scores + noise), task_of([[1, 3, 5]] * n, 7), k=1).ranks.reshape(n, 3)
     means = np.sort(drawn, axis=1).mean(axis=0)
     # Places among five have a standard deviation below 2; five standard errors.
     np.testing.assert_allclose(means, ranks, atol=5 * 2 / math.sqrt(n))
@@ -316,13 +273,13 @@ def test_ties_are_ranked_as_breaking_them_at_random_does_on_average() -> None:
 def test_a_chunk_holds_no_more_queries_than_the_budget_allows() -> None:
     table = Table(np.zeros((40, 1000)))
     # Two float32 arrays a query, 8,000 bytes of scores, and 320 of a list and a target: five fit in 45,000 bytes.
-    rank(table, _task([[0]] * 40, 1000), k=3, memory_budget=45_000)
+    rank(table, task_of([[0]] * 40, 1000), k=3, memory_budget=45_000)
     assert table.asked == [5] * 8
 
 
 def test_a_query_that_does_not_fit_the_budget_is_ranked_alone() -> None:
     table = Table(np.zeros((3, 1000)))
-    rank(table, _task([[0]] * 3, 1000), k=3, memory_budget=1)
+    rank(table, task_of([[0]] * 3, 1000), k=3, memory_budget=1)
     assert table.asked == [1, 1, 1]
 
 
@@ -331,7 +288,7 @@ def test_long_histories_count_against_the_budget_where_they_are_excluded() -> No
     histories = [list(range(1000))] + [[]] * 4
     for exclude_history, asked in ((False, [5]), (True, [2, 3])):
         table = Table(np.zeros((5, 1000)))
-        task = _task([[0]] * 5, 1000, histories=histories, exclude_history=exclude_history)
+        task = task_of([[0]] * 5, 1000, histories=histories, exclude_history=exclude_history)
         rank(table, task, k=3, memory_budget=60_000)
         assert table.asked == asked
 
@@ -355,79 +312,9 @@ def test_recommending_gives_the_lists_of_ranking_with_their_scores() -> None:
 
 
 def test_recommending_more_items_than_there_are_pads_items_and_scores() -> None:
-    queries = _query_set([[0]]).queries
+    queries = query_set([[0]]).queries
     items, scores = recommend(
         Table([[1, 2]]), queries, k=3, candidates=np.array([False, True]), exclude_history=False
     )
     assert items.tolist() == [[1, -1, -1]]
     np.testing.assert_array_equal(scores, np.array([[2, np.nan, np.nan]], np.float32))
-
-
-@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
-def test_scores_that_are_not_finite_are_an_error_that_names_the_model(wrong: float) -> None:
-    scores = np.zeros((3, 4), np.float32)
-    scores[1, 2] = wrong
-    with pytest.raises(DataError, match="Table gave NaN or infinite scores for 1 of 3 queries"):
-        rank(Table(scores), _task([[0], [1], [2]], 4), k=2)
-
-
-def test_scores_of_the_wrong_shape_are_an_error_that_names_the_model() -> None:
-    with pytest.raises(DataError, match=r"Given gave float32 scores of shape \(2, 3\) for 2 queries.*\(2, 4\)"):
-        rank(Given(np.zeros((2, 3), np.float32)), _task([[0], [1]], 4), k=2)
-
-
-def test_scores_of_the_wrong_type_are_an_error_that_names_the_model() -> None:
-    with pytest.raises(DataError, match=r"Given gave float64 scores of shape .* must give float32"):
-        rank(Given(np.zeros((1, 4))), _task([[0]], 4), k=2)
-
-
-def test_ranking_for_nobody_is_an_error() -> None:
-    nobody = QuerySet(Queries.anonymous([]), np.zeros(1, np.int64), np.zeros(0, np.int32))
-    with pytest.raises(DataError, match="there is no query to rank for"):
-        rank(Table(np.zeros((0, 4))), RankingTask(nobody, np.ones(4, np.bool_), False), k=2)
-
-
-def test_recommending_to_nobody_is_an_error() -> None:
-    with pytest.raises(DataError, match="there is no query to rank for"):
-        recommend(
-            Table(np.zeros((0, 4))),
-            Queries.anonymous([]),
-            k=2,
-            candidates=np.ones(4, np.bool_),
-            exclude_history=False,
-        )
-
-
-def test_ranking_among_no_candidates_is_an_error() -> None:
-    with pytest.raises(DataError, match="no item may be recommended"):
-        rank(Table(np.zeros((1, 2))), _task([[0]], 2, no_candidates=[0, 1]), k=2)
-
-
-def test_a_target_outside_the_catalogue_is_an_error() -> None:
-    with pytest.raises(DataError, match="a target is item 4, but the catalogue has 4 items"):
-        rank(Table(np.zeros((1, 4))), _task([[4]], 4), k=2)
-
-
-def test_an_excluded_history_outside_the_catalogue_is_an_error() -> None:
-    with pytest.raises(DataError, match="a history holds item 5, but the catalogue has 4 items"):
-        rank(Table(np.zeros((1, 4))), _task([[0]], 4, histories=[[5]], exclude_history=True), k=2)
-
-
-def test_a_list_of_no_items_is_refused() -> None:
-    with pytest.raises(ValueError, match="k must be at least 1, not 0"):
-        rank(Table(np.zeros((1, 4))), _task([[0]], 4), k=0)
-
-
-@pytest.mark.parametrize(
-    ("terminal", "progress", "shown"), [("1", True, True), ("1", False, False), ("", True, False)]
-)
-def test_progress_is_shown_on_a_terminal_where_it_is_asked_for(
-    terminal: str, progress: bool, shown: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("FORCE_COLOR", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    rank(Table(np.zeros((1, 4))), _task([[0]], 4), k=1, progress=progress)
-    output = capfd.readouterr()
-    assert ("ranking with Table" in output.err) == shown
-    assert shown or not output.err
-    assert not output.out
