@@ -7,7 +7,7 @@ wrong: nothing here complains, and what both make of a plain log is the same, by
 
 import mmap
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,13 +54,13 @@ class PlainLog:
     found: Audit
 
 
-def read_plain(log: FileLog, opened: OpenedLog, *, memory: int) -> PlainLog | None:
+def read_plain(log: FileLog, opened: OpenedLog, *, memory: Callable[[], int]) -> PlainLog | None:
     """Read a log if it is plain; return None if it is not, or is too small to gain by that, or too large.
 
     Args:
         log: The log.
         opened: Its files.
-        memory: Bytes that this may take.
+        memory: Says how many bytes this may take.
 
     Raises:
         DataError: If a behaviour is none that the log's settings name.
@@ -78,7 +78,7 @@ def read_plain(log: FileLog, opened: OpenedLog, *, memory: int) -> PlainLog | No
     return None if rows is None else _kept(rows, log, opened.label)
 
 
-def _might_be_plain(log: FileLog, opened: OpenedLog, memory: int) -> bool:
+def _might_be_plain(log: FileLog, opened: OpenedLog, memory: Callable[[], int]) -> bool:
     if type(log) is not CsvLog or log.exclude or log.columns.weight or log.columns.session:
         return False
     if log.bad_timestamps != "error" or log.time.format not in ("auto", "s", "ms", "us"):
@@ -90,8 +90,10 @@ def _might_be_plain(log: FileLog, opened: OpenedLog, memory: int) -> bool:
     if any(path.suffix.lower() in _PACKED for path in files):
         return False
     sizes = [path.stat().st_size for path in files]
+    if sum(sizes) < _ENOUGH:
+        return False
     n_rows = sum(size / _row_length(path) for path, size in zip(files, sizes, strict=True))
-    return sum(sizes) >= _ENOUGH and n_rows * _EVENT + 3 * sum(sizes) <= memory
+    return n_rows * _EVENT + 3 * sum(sizes) <= memory()
 
 
 def _row_length(path: Path) -> float:

@@ -139,7 +139,7 @@ def _write(
         opened = open_log(log, scratch)
         mask = Mask(log.privacy, log.privacy.key(), forgotten)
     with stage(f"reading {opened.label}"):
-        plain = read_plain(log, opened, memory=engine.memory()) if mask.idle else None
+        plain = read_plain(log, opened, memory=engine.memory) if mask.idle else None
     if plain is not None:
         whole = _sorted_here(plain, log, opened.label, folder, stage)
     else:

@@ -35,7 +35,7 @@ def any_size() -> Iterator[None]:
 
 def read(tmp_path: Path, text: str | bytes, *, memory: int = AMPLE, **settings: Any) -> PlainLog | None:
     log = csv_log(tmp_path / "log.csv", text, **settings)
-    return read_plain(log, open_log(log, tmp_path), memory=memory)
+    return read_plain(log, open_log(log, tmp_path), memory=lambda: memory)
 
 
 def both(log: CsvLog, folder: Path) -> tuple[PreparedLog, PreparedLog]:
@@ -200,7 +200,7 @@ def test_a_packed_file_is_left_to_the_plan(tmp_path: Path) -> None:
     path = tmp_path / "log.csv.gz"
     path.write_bytes(gzip.compress((HEADER + "a,x,1\n").encode()))
     log = CsvLog(name="log", path=str(path), time=Time("s"))
-    assert read_plain(log, open_log(log, tmp_path), memory=AMPLE) is None
+    assert read_plain(log, open_log(log, tmp_path), memory=lambda: AMPLE) is None
 
 
 def test_a_small_log_and_one_that_does_not_fit_are_left_to_the_plan(
