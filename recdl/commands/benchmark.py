@@ -21,6 +21,7 @@ from recdl.errors import RecdlError, RecordError
 from recdl.evaluation.details import LeftOut
 from recdl.evaluation.measures import check_protocol
 from recdl.evaluation.records import RunRecord
+from recdl.evaluation.unfinished import UnfinishedRun
 from recdl.schemas import BenchmarkSettings
 from recdl.search.space import Dimension
 from recdl.signatures import checked_settings
@@ -62,6 +63,7 @@ def benchmark(config: Mapping[str, Any]) -> None:
         if runs.finished:
             kept = ", ".join(runs.finished)
             print(f"finished, and used again by the same command: {kept} (in {folder})", file=sys.stderr)
+        print("the same command goes on from here, also with what was cut off", file=sys.stderr)
         raise
     if runs.finished:
         shown = Shown(left_out=runs.left_out, one_seed=True)
@@ -132,6 +134,9 @@ class _Runs:
         label = contender.label(point["seed"])
         record = None if self.settings.overwrite else _finished(point, data=self.data)
         doing = "training" if record is None else "finished before, used again"
+        if record is None and not self.settings.overwrite and _is_cut_off(point, data=self.data):
+            doing = "going on with what was cut off"
+            point = {**point, "resume": point["run_dir"], "overwrite": False}
         print(f"{label}: {doing} ({self.begun} of {self.n_runs})", flush=True)
         record = record or train_apart(point)
         if record.trials != tried:
@@ -166,12 +171,24 @@ def _finished(point: Mapping[str, Any], *, data: str) -> RunRecord | None:
         record = RunRecord.open(Path(point["run_dir"]))
     except RecordError:
         return None
-    same = (
-        all(record.config.get(key) == point[key] for key in (*_SHARED, *_OWN))
-        and record.identity.data.fingerprint == data
-        and record.record["versions"]["recdl"] == recdl.__version__
+    return record if _is_of(record.config, record.record, point, data) else None
+
+
+def _is_cut_off(point: Mapping[str, Any], *, data: str) -> bool:
+    """Whether the folder of a run holds a beginning of it."""
+    try:
+        begun = UnfinishedRun.open(Path(point["run_dir"]))
+    except RecdlError:
+        return False
+    return _is_of(begun.config, begun.started, point, data)
+
+
+def _is_of(config: Mapping[str, Any], started: Mapping[str, Any], point: Mapping[str, Any], data: str) -> bool:
+    return (
+        all(config.get(key) == point[key] for key in (*_SHARED, *_OWN))
+        and started["identity"]["data"]["fingerprint"] == data
+        and started["versions"]["recdl"] == recdl.__version__
     )
-    return record if same else None
 
 
 def _tell_of_chance(runners: Sequence[Contender]) -> None:

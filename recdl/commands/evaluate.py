@@ -64,6 +64,7 @@ def evaluate(config: Mapping[str, Any]) -> None:
         identity=replace(record.identity, protocol=ingredient, metric_version=METRIC_VERSION),
         overwrite=settings.overwrite,
         trials=record.trials,
+        trains=False,
     )
     record_split(writer, split)
     learned = learned_from(record, split)

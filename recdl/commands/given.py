@@ -48,6 +48,7 @@ def evaluate_file(settings: EvaluateSettings, record: RunRecord, path: Path) -> 
         config={**record.config, **own},
         identity=replace(record.identity, model=name, metric_version=METRIC_VERSION),
         overwrite=settings.overwrite,
+        trains=False,
     )
     record_split(writer, split)
     for note in notes:

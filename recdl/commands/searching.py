@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -183,6 +184,10 @@ def _run_trials(study: Study, config: Mapping[str, Any], folder: Path, settings:
                     f"the last {settings.max_failures} trials failed, so the search stops; {_reason(result)};"
                     f" what they printed lies in {folder / 'logs'}"
                 )
+    except (KeyboardInterrupt, SystemExit):
+        ended = len(study.result().trials)
+        print(f"{ended} of {settings.total} trials are kept; the same command goes on", file=sys.stderr)
+        raise
     finally:
         stop(running)
 

@@ -143,4 +143,13 @@ def _reason(error: Exception) -> str:
     text = str(error)
     for advice in ("Possible fixes", "Possible Solution", "Possible solutions"):
         text = text.split(advice)[0]
-    return _ragged(" ".join(text.split()))
+    return _with_way_out(_ragged(" ".join(text.removeprefix("Invalid Input Error: ").split())))
+
+
+def _with_way_out(reason: str) -> str:
+    """Say what to do about bytes of another encoding and quotes that stay open."""
+    if "not utf-8 encoded" in reason:
+        return f"{reason} State its encoding, such as data.encoding=cp1252"
+    if "unterminated quote" in reason:
+        return f"{reason} Close the quote, or set data.quote=null if quotes mean nothing there"
+    return reason

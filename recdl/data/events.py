@@ -126,11 +126,11 @@ def _typed(table: "ibis.Table", log: FileLog, part: Opened, behavior: str | None
     if log.columns.session is not None:
         typed["session"] = id_text(table["session"], place["session"])
     if log.exclude:
-        matches = [
-            table[f"exclude_{position}"].cast("string").re_search(pattern)
+        matches = [  # what is missing is empty text: '^$' leaves it out
+            table[f"exclude_{position}"].cast("string").fill_null("").re_search(pattern)
             for position, pattern in enumerate(log.exclude.values())
         ]
-        typed["excluded"] = reduce(lambda one, other: one | other, (match.fill_null(False) for match in matches))
+        typed["excluded"] = reduce(lambda one, other: one | other, matches)
     return table.select(**typed)
 
 
@@ -334,7 +334,7 @@ def behavior_codes(log: FileLog, label: str, found: "Counter[str]") -> tuple[dic
             f"{label}: column {log.columns.behavior!r} holds behaviours that data.behaviors does not name: "
             f"{shown}. "
             "Add each to a behaviour's list; to leave such rows out, name them in data.exclude "
-            f"(data.exclude={{{log.columns.behavior}: '^{re.escape(sorted(unnamed)[0])}$'}})"
+            f"('data.exclude={{{log.columns.behavior}: \"^{re.escape(sorted(unnamed)[0])}$\"}}')"
         )
     if len(names) > MAX_BEHAVIORS:
         raise DataError(

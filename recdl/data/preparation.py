@@ -37,7 +37,7 @@ from recdl.storage import array_file, fingerprint, whole_folder, write_json
 if TYPE_CHECKING:
     import ibis
 
-_VERSION = 2  # of the plan: raise it when the same input would be prepared differently
+_VERSION = 3  # of the plan: raise it when the same input would be prepared differently
 _BATCH = 1 << 20
 _Columns = dict[str, tuple[str, type[np.generic]]]  # what an event's columns become: arrays' names and types
 _ARRAYS: _Columns = {

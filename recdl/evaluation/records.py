@@ -27,7 +27,7 @@ from recdl.evaluation.lists import write_lists
 from recdl.evaluation.locks import LOCK, lock_folder
 from recdl.evaluation.record_values import number, plain, read_config, read_json, read_mapping
 from recdl.models.protocol import State
-from recdl.storage import fingerprint, whole_file, write_json, write_text
+from recdl.storage import file_fingerprint, fingerprint, whole_file, write_json, write_text
 
 if TYPE_CHECKING:
     from recdl.evaluation.evaluate import Evaluation
@@ -164,6 +164,9 @@ class RunRecord:
         path = self.folder / _STATE
         try:
             arrays: dict[str, npt.NDArray[Any]] = load_file(path)
+            written = self.record.get("state_sha256")
+            if written is not None and file_fingerprint(path) != written:
+                raise RecordError(f"{path} is not what the run wrote: its checksum is another; run it again")
         except (OSError, SafetensorError) as error:
             raise RecordError(f"{path} is missing or damaged ({error}); run it again") from error
         return arrays
@@ -201,6 +204,7 @@ class RunWriter:
         self._clock = time.monotonic()
         self._metrics: dict[str, float] = {}
         self._intervals: dict[str, list[float]] = {}
+        self._learned: dict[str, str] = {}
 
     @classmethod
     def start(
@@ -211,11 +215,13 @@ class RunWriter:
         identity: RunIdentity,
         overwrite: bool = False,
         trials: int | None = None,
+        trains: bool = True,
     ) -> Self:
         """Take `folder` for a run and write down what is about to be run.
 
         An earlier run is removed only once the new one has started; `config` holds plain, resolved values;
-        `trials` is how many settings were tried on validation to come to these, where that is known.
+        `trials` is how many settings were tried on validation to come to these, where that is known. A run that
+        does not train is not gone on with.
 
         Raises:
             ConfigError: If `folder` is taken, be it by a process that is starting a run in it at this moment, or
@@ -230,6 +236,7 @@ class RunWriter:
             "run_id": uuid.uuid4().hex,
             "identity": plain(identity),
             "trials": trials,
+            "trains": trains,
             "command": provenance.command_line(),
             "git": provenance.git_state(Path.cwd()),
             "versions": provenance.versions(),
@@ -292,6 +299,7 @@ class RunWriter:
         arrays = {name: np.asarray(array, order="C") for name, array in state.items()}
         with whole_file(self.folder / _STATE) as temporary:
             save_file(arrays, temporary)
+        self._learned = {"state_sha256": file_fingerprint(self.folder / _STATE)}
         if not learned:
             return
         self._metrics["model/n_parameters"] = sum(a.size for a in arrays.values() if a.dtype.kind == "f")
@@ -334,7 +342,7 @@ class RunWriter:
             "finished": _now(),
         }
         self._check_folder()
-        write_json(self.folder / RECORD, self._started | finished)
+        write_json(self.folder / RECORD, self._started | finished | self._learned)
         (self.folder / LOCK).unlink(missing_ok=True)
         self._lock.release()
         return RunRecord.open(self.folder)

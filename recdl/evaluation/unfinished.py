@@ -49,6 +49,8 @@ class UnfinishedRun:
                 f"{folder / STARTED} has format version {started.get('format_version')!r}, but this recdl goes on"
                 f" with runs of version {FORMAT_VERSION}; use the recdl that started it, or run it again"
             )
+        if not started.get("trains", True):
+            raise ConfigError(f"{asked}: is a run that trains nothing; start it again")
         config = read_config(folder / CONFIG)
         if started.get("config_fingerprint") != fingerprint((folder / CONFIG).read_text(encoding="utf-8")):
             raise RecordError(

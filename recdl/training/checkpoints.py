@@ -111,7 +111,9 @@ class CheckpointFolder:
                 return path
             except RecordError as error:
                 self._damaged.append(path)
-                print(f"warning: {error}; going on from the one before it", file=sys.stderr)
+                print(f"warning: {error}; looking at the one before it", file=sys.stderr)
+        if self._damaged:
+            print(f"warning: no checkpoint in {self.path} is whole: the training begins again", file=sys.stderr)
         return None
 
     def newest_path(self) -> Path | None:

@@ -302,7 +302,7 @@ def test_without_a_mapping_raw_behaviors_are_in_the_order_of_the_alphabet(tmp_pa
 def test_behaviors_that_nobody_named_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
-        match=r"'b' holds behaviours .* not name: 'fav' \(2 rows\)\. Add .*data\.exclude=\{b: '\^fav\$'\}",
+        match=r"'b' holds behaviours .* not name: 'fav' \(2 rows\)\. Add .*'data\.exclude=\{b: \"\^fav\$\"\}'",
     ):
         prepared(tmp_path, BEHAVIORS, columns=Columns(behavior="b"), behaviors=FUNNEL)
 
@@ -312,6 +312,14 @@ def test_behaviors_that_nobody_named_may_be_left_out_as_the_error_says(tmp_path:
     log = prepared(tmp_path, BEHAVIORS, columns=Columns(behavior="b"), behaviors=FUNNEL, exclude=exclude)
     assert log.interactions.behavior_names == tuple(FUNNEL)
     assert dropped(log) == {"excluded": 2}
+
+
+def test_events_without_a_behaviour_may_be_left_out_as_the_error_says(tmp_path: Path) -> None:
+    text = BEHAVIORS + "a,x,9,\n"
+    settings = {"columns": Columns(behavior="b"), "behaviors": {**FUNNEL, "favorite": ("fav",)}}
+    with pytest.raises(DataError, match=r"not name: '' \(1 rows\)\. Add .*'data\.exclude=\{b: \"\^\$\"\}'"):
+        prepared(tmp_path, text, **settings)
+    assert dropped(prepared(tmp_path, text, **settings, exclude={"b": "^$"})) == {"excluded": 1}
 
 
 def test_where_no_time_can_be_read_the_error_asks_for_their_format(tmp_path: Path) -> None:

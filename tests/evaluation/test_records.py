@@ -217,6 +217,16 @@ def test_damaged_arrays_and_tables_are_named(tmp_path: Path, damage: str) -> Non
         record.per_query_columns("test")
 
 
+def test_weights_that_were_changed_since_are_refused(tmp_path: Path) -> None:
+    record = write_run(tmp_path / "run")
+    path = tmp_path / "run" / "model/state.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RecordError, match=r"state\.safetensors is not what the run wrote.*run it again"):
+        record.state()
+
+
 def test_a_new_or_empty_folder_is_free(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     check_run_folder(tmp_path / "empty")

@@ -209,7 +209,33 @@ def test_what_is_finished_when_a_benchmark_is_interrupted_is_told(
         again("models=[popularity,als]")
     assert capsys.readouterr().err == (
         "finished, and used again by the same command: popularity (in runs/benchmark)\n"
+        "the same command goes on from here, also with what was cut off\n"
     )
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_run_that_was_cut_off_is_gone_on_with_unless_it_is_of_other_settings(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resumed: list[str | None] = []
+
+    def note(point: Mapping[str, Any]) -> None:
+        resumed.append(point.get("resume"))
+        raise RecordError("no training here")
+
+    monkeypatch.chdir(shop)
+    monkeypatch.setattr(benchmark, "train_apart", note)
+    record = Path("runs/benchmark/item_knn/record.json")
+    whole = record.read_bytes()
+    record.unlink()
+    try:
+        for override in ((), ('overrides={item_knn: ["model.k=7"]}',), ("overwrite=true", "models=[item_knn]")):
+            with pytest.raises(RecordError, match="no run of item_knn"):
+                again(*override)
+    finally:
+        record.write_bytes(whole)
+    assert resumed == ["runs/benchmark/item_knn", None, None]
+    assert "item_knn: going on with what was cut off (2 of 2)" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("finished")

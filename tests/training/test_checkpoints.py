@@ -152,7 +152,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_and_says_so(
     newest.write_bytes({"flipped": content, "cut short": content[:1000], "empty": b""}[damage])
     again = _model(tmp_path / "cut", resume=True).fit(*two_tastes)
     told = capsys.readouterr().err
-    assert str(newest) in told and "going on from the one before it" in told and str(before) not in told
+    assert str(newest) in told and "looking at the one before it" in told and str(before) not in told
     assert _weights(again) == _weights(whole)
 
 
@@ -163,7 +163,9 @@ def test_where_no_checkpoint_is_whole_the_fit_begins_again(
     for path in _cut_off(tmp_path / "cut", two_tastes):
         path.write_bytes(b"nothing of use")
     again = _model(tmp_path / "cut", resume=True).fit(*two_tastes)
-    assert capsys.readouterr().err.count("warning: ") == 2
+    told = capsys.readouterr().err
+    assert told.count("looking at the one before it") == 2
+    assert told.splitlines()[-1].endswith("is whole: the training begins again")
     assert _weights(again) == _weights(whole)
 
 
