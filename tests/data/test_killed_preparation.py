@@ -19,7 +19,7 @@ _KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
 from recdl import storage
-from recdl.data import preparation
+from recdl.data import plain, preparation
 from recdl.data.sources import CsvLog, Filters
 
 def kill(*_, **__):
@@ -48,7 +48,10 @@ elif stage == "an array half written":
 elif stage == "arrays written":
     preparation._filtered = kill
 elif stage == "filtered":
-    preparation._vocabulary = kill
+    preparation._filtered = kill_after(preparation._filtered)
+elif stage == "read without an engine":
+    plain._ENOUGH = 0
+    preparation._sorted_here = kill
 elif stage == "scratch half removed":
     inner = shutil.rmtree
     def half(path, **settings):
@@ -72,6 +75,7 @@ _STAGES = (
     "an array half written",
     "arrays written",
     "filtered",
+    "read without an engine",
     "scratch half removed",
     "all but the manifest",
     "all written",
