@@ -72,10 +72,12 @@ def read_plain(log: FileLog, opened: OpenedLog, *, memory: Callable[[], int]) ->
         return None
     try:
         tables = [_read(path, part, log) for path, part, _ in files]
+        rows = _rows(tables, [behavior for _, _, behavior in files], log)
+        return None if rows is None else _kept(rows, log, opened.label)
     except pa.ArrowInvalid:  # a row of another number of fields, or a time that is no whole number
         return None
-    rows = _rows(tables, [behavior for _, _, behavior in files], log)
-    return None if rows is None else _kept(rows, log, opened.label)
+    except MemoryError:  # the system gives less than there seemed to be; the plan spills what does not fit
+        return None
 
 
 def _might_be_plain(log: FileLog, opened: OpenedLog, memory: Callable[[], int]) -> bool:

@@ -140,9 +140,9 @@ def _write(
         mask = Mask(log.privacy, log.privacy.key(), forgotten)
     with stage(f"reading {opened.label}"):
         plain = read_plain(log, opened, memory=engine.memory) if mask.idle else None
-    if plain is not None:
-        whole = _sorted_here(plain, log, opened.label, folder, stage)
-    else:
+    whole = None if plain is None else _sorted_here(plain, log, opened.label, folder, stage)
+    if whole is None:
+        del plain
         with engine.workspace(scratch) as work:
             whole = _planned(work, log, opened, mask, folder, stage)
     found = whole.found
@@ -170,15 +170,23 @@ def _write(
     write_json(folder / "manifest.json", manifest | {"fingerprint": content})
 
 
-def _sorted_here(plain: PlainLog, log: FileLog, label: str, folder: Path, stage: Stage) -> _Whole:
-    """Sort in memory what was read without an engine, and write it, unless it has yet to be filtered."""
+def _sorted_here(plain: PlainLog, log: FileLog, label: str, folder: Path, stage: Stage) -> _Whole | None:
+    """Sort in memory what was read without an engine, and write it, unless it has yet to be filtered.
+
+    Returns:
+        None if that takes more memory than the system gives.
+    """
     from recdl.data.sorting import sort_events  # it compiles, which is not to be waited for where it is not needed
 
     found = plain.found
     _check_left(found, label)
     with stage("sorting and writing"):
+        try:
+            grouped = sort_events(plain.pieces, plain.lengths)
+        except MemoryError:
+            return None
         interactions = Interactions(
-            **sort_events(plain.pieces, plain.lengths)._asdict(),
+            **grouped._asdict(),
             n_items=len(plain.items),
             behavior_names=found.names,
             behavior_weights=_weights(log, found.names),

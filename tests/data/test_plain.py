@@ -246,3 +246,16 @@ def test_an_interrupt_while_it_is_sorted_leaves_nothing(tmp_path: Path, monkeypa
             prepare(log, tmp_path / "prepared", progress=False)
     assert left_behind(tmp_path / "prepared") == []
     assert len(events(prepare(log, tmp_path / "prepared", progress=False))) == 1
+
+
+@pytest.mark.usefixtures("any_size")
+@pytest.mark.parametrize("step", ["plain._read", "sorting.sort_events"])
+def test_what_the_memory_does_not_hold_is_left_to_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def exhausted(*_: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(f"recdl.data.{step}", exhausted)
+    log = csv_log(tmp_path / "log.csv", HEADER + "a,x,1\nb,x,2\n")
+    assert len(events(prepare(log, tmp_path / "prepared", progress=False))) == 2
