@@ -212,6 +212,7 @@ def _planned(work: Workspace, log: FileLog, opened: OpenedLog, mask: Mask, folde
         target = folder / "scratch" / "whole" if log.filters.limited else folder
         interactions = _write_arrays(work, encoded, found.names, target, _weights(log, found.names))
         found.dropped["duplicate"] = kept - interactions.n_events
+        work.drop("events")  # the ids come in one piece each, and need the room
         users, items = _ids(work, encoded.users), _ids(work, encoded.items)
     return _Whole(interactions, users, items, found)
 
