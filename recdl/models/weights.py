@@ -110,10 +110,7 @@ class Weighing:
         matrix = user_item_matrix(log)
         if self.rule.plain:
             return matrix
-        weights = self._weights(
-            np.asarray(log.behaviors), np.asarray(log.timestamps), log.offsets, log.timestamps.max()
-        )
-        self._times_column(weights, log.weights, slice(None))
+        weights = self._log_weights(log)
         matrix = self._pairs(log.offsets, np.asarray(log.items), weights, log.n_items)
         if not matrix.nnz:
             raise DataError("there is no event to learn from: none has a behavior that weighs more than 0")
@@ -125,13 +122,7 @@ class Weighing:
         An event counts with its own weight for having followed the one before it, of the same user and of another
         item. Events that weigh nothing are passed over.
         """
-        if self.rule.plain:
-            weights = np.ones(log.n_events)
-        else:
-            weights = self._weights(
-                np.asarray(log.behaviors), np.asarray(log.timestamps), log.offsets, log.timestamps.max()
-            )
-            self._times_column(weights, log.weights, slice(None))
+        weights = self._log_weights(log)
         kept = np.flatnonzero(weights > 0)
         users, items, weights = log.users[kept], np.asarray(log.items)[kept], weights[kept].astype(np.float32)
         follows = (users[1:] == users[:-1]) & (items[1:] != items[:-1])
@@ -160,6 +151,14 @@ class Weighing:
         )
         self._times_column(weights, queries.weights, positions)
         return self._pairs(offsets, np.asarray(queries.items[positions]), weights, n_items)
+
+    def _log_weights(self, log: Interactions) -> npt.NDArray[np.float64]:
+        """Return (n_events,) float64: the weight of each event of a log."""
+        weights = self._weights(
+            np.asarray(log.behaviors), np.asarray(log.timestamps), log.offsets, log.timestamps.max()
+        )
+        self._times_column(weights, log.weights, slice(None))
+        return weights
 
     def _times_column(
         self,
